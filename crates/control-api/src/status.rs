@@ -1,0 +1,177 @@
+//! What the master target tells about itself and its items.
+
+use crate::local::Progress;
+use crate::point::Point;
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The whole master target at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// When it started.
+    pub started: Time,
+    /// The moment all of this was true.
+    pub now: Time,
+    /// Address that sources connect to.
+    pub listen: String,
+    /// The retention volume.
+    pub retention: RetentionStatus,
+    /// Each replicated item, in the order of the configuration.
+    pub items: Vec<ItemStatus>,
+}
+
+/// The folder that holds the journals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetentionStatus {
+    /// Its path.
+    pub folder: String,
+    /// Bytes that can still be written to it; `None` when the volume cannot be asked.
+    pub available_bytes: Option<u64>,
+}
+
+/// Where a replicated item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ItemState {
+    /// Its disks and journal are being opened and recovered.
+    Starting,
+    /// Its source has never been level with it.
+    InitialSyncRequired,
+    /// The first copy is under way.
+    InitialSync,
+    /// It no longer follows its source.
+    ResyncRequired,
+    /// It is being brought level by hashes.
+    Resync,
+    /// It follows its source.
+    Protected,
+    /// A recovery point is being written to its disks.
+    FailingOver,
+    /// Its disks hold a recovery point and change no more.
+    FailedOver,
+    /// It was failed over for good.
+    Committed,
+    /// An error stopped it; its disks and journal are closed.
+    Fenced,
+}
+
+impl fmt::Display for ItemState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ItemState::Starting => "starting",
+            ItemState::InitialSyncRequired => "initial sync required",
+            ItemState::InitialSync => "initial sync",
+            ItemState::ResyncRequired => "resync required",
+            ItemState::Resync => "resync",
+            ItemState::Protected => "protected",
+            ItemState::FailingOver => "failing over",
+            ItemState::FailedOver => "failed over",
+            ItemState::Committed => "committed",
+            ItemState::Fenced => "fenced",
+        })
+    }
+}
+
+/// One replicated item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: ItemState,
+    /// Why it stands there, where that needs saying, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Address of the connected source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// How far the work under way has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Source time of the newest durable recovery point, moved on by heartbeats while the source is idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Time>,
+    /// The newest recovery point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_point: Option<Point>,
+    /// The oldest recovery point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_point: Option<Point>,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// Bytes received from the source since the daemon started.
+    pub received_bytes: u64,
+    /// Bytes received a second, over the last few seconds.
+    pub bytes_per_second: u64,
+    /// Its disks.
+    pub disks: Vec<DiskStatus>,
+    /// What needs attention.
+    pub alerts: Vec<Alert>,
+    /// What the last opening of its disks and journal found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartReport>,
+}
+
+impl ItemStatus {
+    /// Age of the newest durable recovery point, in nanoseconds.
+    pub fn rpo(&self, now: Time) -> Option<u64> {
+        self.protected_until.map(|time| now.saturating_sub(time))
+    }
+
+    /// How far back recovery points reach, in nanoseconds.
+    pub fn window(&self, now: Time) -> Option<u64> {
+        self.oldest_point.as_ref().map(|point| now.saturating_sub(point.source_time))
+    }
+}
+
+/// One disk of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Its id in the change stream.
+    pub id: String,
+    /// The VMDK or device that holds the replica.
+    pub target: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AlertKind {
+    /// The newest durable recovery point is older than the threshold.
+    RpoExceeded,
+    /// Space ran short, so recovery points inside the window were given up.
+    WindowShrunk,
+    /// An error stopped the item.
+    Fenced,
+    /// The item no longer follows its source.
+    ResyncRequired,
+}
+
+/// Something that needs attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// What it is about.
+    pub kind: AlertKind,
+    /// Since when.
+    pub since: Time,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// What opening an item's disks and journal found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartReport {
+    /// When it was opened.
+    pub time: Time,
+    /// True when it had not been closed cleanly.
+    pub recovered: bool,
+    /// In words.
+    pub summary: String,
+}
