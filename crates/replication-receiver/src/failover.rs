@@ -1,0 +1,184 @@
+//! Failover: the disks go back to a recovery point, to another one, or forward again, until commit.
+
+use crate::item::{Action, Doing, Item, Notice};
+use crate::job::{Job, RollbackStep, Work};
+use crate::status::{Progress, Stage};
+use crate::{Error, Result};
+use change_stream::{StreamId, Time};
+use disk::Bytes;
+use journal::{BatchHeader, BatchKind, BatchNumber};
+
+/// A failover under way or done.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    goal: Goal,
+    /// The newest batch that was replicated: where a cancelled failover goes.
+    forward: BatchNumber,
+    running: bool,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Go to this point, then stand there.
+    Reach(BatchNumber),
+    /// Stand at this point.
+    Stand(BatchNumber),
+    /// Go forward, then receive again.
+    Cancel,
+    /// Record that the disks are forward again.
+    Leave,
+}
+
+impl Failover {
+    pub(crate) fn stage(&self) -> Stage {
+        match self.goal {
+            Goal::Stand(point) => Stage::FailedOver { point },
+            Goal::Reach(point) => Stage::FailingOver { point },
+            Goal::Cancel | Goal::Leave => Stage::FailingOver { point: self.forward },
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        (!matches!(self.goal, Goal::Stand(_))).then_some(self.progress)
+    }
+
+    /// Where the disks go now, while they go anywhere.
+    fn destination(&self) -> Option<BatchNumber> {
+        match self.goal {
+            Goal::Reach(point) => Some(point),
+            Goal::Cancel => Some(self.forward),
+            Goal::Stand(_) | Goal::Leave => None,
+        }
+    }
+}
+
+impl Item {
+    /// After a restart: goes on with a failover that the journal shows.
+    pub(crate) fn resume_failover(&mut self) -> Result<()> {
+        let Some(newest) = self.newest.clone() else { return Ok(()) };
+        let BatchKind::Rollback { to, finished } = newest.header.kind else { return Ok(()) };
+        let mut forward = newest.number;
+        while let BatchKind::Rollback { .. } = self.summary(forward)?.header.kind {
+            forward = BatchNumber(forward.0 - 1);
+        }
+        let goal = if finished { Goal::Stand(to) } else { Goal::Reach(to) };
+        self.doing =
+            Doing::Failover(Failover { goal, forward, running: false, progress: Progress::default() });
+        Ok(())
+    }
+
+    pub(crate) fn start_failover(&mut self, now: Time, point: BatchNumber, actions: &mut Vec<Action>) {
+        let (code, why) = (change_stream::RefusalCode::FailedOver, format!("item {} fails over", self.name));
+        self.end_session(code, why, actions);
+        self.close_batch(now, None, false);
+        let goal = Goal::Reach(point);
+        match &mut self.doing {
+            Doing::Failover(failover) if !failover.running => failover.goal = goal,
+            Doing::Receiving => {
+                let failover =
+                    Failover { goal, forward: BatchNumber(0), running: false, progress: Progress::default() };
+                self.doing = Doing::Failover(failover);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn cancel_failover(&mut self) {
+        if let Doing::Failover(failover) = &mut self.doing
+            && !failover.running
+        {
+            failover.goal = Goal::Cancel;
+        }
+    }
+
+    pub(crate) fn commit(&mut self, actions: &mut Vec<Action>) {
+        if let Doing::Failover(Failover { goal: Goal::Stand(_), .. }) = self.doing {
+            self.end(Stage::Committed, Notice::Committed, actions);
+        }
+    }
+
+    /// The pipeline is empty: takes the next step.
+    pub(crate) fn advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if let Err(error) = self.try_advance_failover(now, actions) {
+            self.fence(&error, actions);
+        }
+    }
+
+    fn try_advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) -> Result<()> {
+        let base = self.journal.newest().map_or(BatchNumber(0), |newest| newest.number);
+        let Doing::Failover(failover) = &mut self.doing else { return Ok(()) };
+        if failover.running {
+            return Ok(());
+        }
+        if failover.forward == BatchNumber(0) {
+            failover.forward = base;
+        }
+        let Some(to) = failover.destination() else { return Ok(()) };
+        failover.running = true;
+        failover.progress = Progress::default();
+        let header = self.rollback_header(now, to)?;
+        let step = RollbackStep { to, base, header, disk: 0, from: Bytes::ZERO };
+        actions.push(Action::Run(Job(Work::Rollback { step })));
+        Ok(())
+    }
+
+    fn rollback_header(&self, now: Time, to: BatchNumber) -> Result<BatchHeader> {
+        let mut header = self.summary(to)?.header;
+        header.first_sequence = header.last_sequence + 1;
+        header.receive_time = now;
+        header.bookmark = None;
+        header.undo = true;
+        Ok(header)
+    }
+
+    pub(crate) fn rolled_back(
+        &mut self,
+        step: RollbackStep,
+        bytes: u64,
+        complete: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let Doing::Failover(failover) = &mut self.doing else { return };
+        failover.progress.done += bytes;
+        let before: u64 = self.disks[..usize::from(step.disk)].iter().map(|disk| disk.size).sum();
+        failover.progress =
+            Progress { done: before + step.from.0, total: self.disks.iter().map(|disk| disk.size).sum() };
+        let work = match (complete, failover.goal) {
+            (false, _) => Work::Rollback { step },
+            (true, Goal::Cancel) => {
+                failover.goal = Goal::Leave;
+                Work::FinishRollback { step, stand: false }
+            }
+            (true, _) => Work::FinishRollback { step, stand: true },
+        };
+        actions.push(Action::Run(Job(work)));
+    }
+
+    pub(crate) fn rollback_finished(&mut self, step: &RollbackStep, actions: &mut Vec<Action>) {
+        let Doing::Failover(failover) = &mut self.doing else { return };
+        failover.running = false;
+        self.newest = self.journal.newest();
+        let cursor = crate::item::Cursor {
+            stream: StreamId(step.header.stream),
+            sequence: step.header.last_sequence,
+            time: step.header.source_time,
+        };
+        (self.received, self.durable, self.closed_sequence) = (cursor, cursor, cursor.sequence);
+        if failover.goal == Goal::Leave {
+            self.doing = Doing::Receiving;
+            actions.push(Action::Notice(Notice::FailoverCancelled));
+        } else {
+            failover.goal = Goal::Stand(step.to);
+            actions.push(Action::Notice(Notice::FailedOver { point: step.to }));
+        }
+    }
+
+    /// Refuses a point that the item cannot be put back to.
+    pub fn check_point(&self, point: BatchNumber) -> Result<()> {
+        let known = self.summary(point)?;
+        let oldest = self.journal.oldest_point()?;
+        let kept = oldest.is_some_and(|oldest| oldest.number <= point) && known.header.kind.is_consistent();
+        if kept { Ok(()) } else { Err(Error::NoSuchPoint { item: self.name.clone(), point: point.0 }) }
+    }
+}
