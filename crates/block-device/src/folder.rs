@@ -8,7 +8,7 @@ use disk::{
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statvfs::{Statvfs, fstatvfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs;
 use std::io;
@@ -69,6 +69,17 @@ impl HostFolder {
         self.sync()?;
         let missing = || Error::new(Operation::Open, self.path_of(name), None, Cause::NotFound);
         self.subfolder(name)?.ok_or_else(missing)
+    }
+
+    /// Size of the volume behind the folder, as its file system states it.
+    pub fn capacity(&self) -> Result<Bytes> {
+        let volume = self.volume()?;
+        Ok(Bytes(volume.blocks().saturating_mul(volume.fragment_size())))
+    }
+
+    fn volume(&self) -> Result<Statvfs> {
+        fstatvfs(&self.directory)
+            .map_err(|errno| Error::from_io(Operation::List, &self.name, None, errno.into()))
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -175,8 +186,7 @@ impl Folder for HostFolder {
     }
 
     fn available(&self) -> Result<Bytes> {
-        let volume = fstatvfs(&self.directory)
-            .map_err(|errno| Error::from_io(Operation::List, &self.name, None, errno.into()))?;
+        let volume = self.volume()?;
         Ok(Bytes(volume.blocks_available().saturating_mul(volume.fragment_size())))
     }
 }

@@ -45,7 +45,7 @@ fn mounted_at(number: &str) -> Option<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
     table.lines().find_map(|line| {
         let mut fields = line.split(' ');
-        (fields.nth(2)? == number).then(|| fields.nth(1).map(str::to_owned))?
+        (fields.nth(2)? == number).then(|| fields.nth(1).map(|place| place.replace("\\040", " ")))?
     })
 }
 

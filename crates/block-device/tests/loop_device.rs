@@ -1,0 +1,143 @@
+//! A real block device: a loop device over a file. Needs root.
+
+mod common;
+
+use block_device::{Caching, FileDisk, HostFolder};
+use common::{bytes, read, run, steps};
+use disk::{Access, ByteRange, Bytes, Cause, Class, Disk, Folder, MemoryDisk};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+const SIZE: u64 = 4 << 20;
+
+/// A loop device over a temporary file; both are gone when it is dropped.
+struct LoopDevice {
+    path: String,
+    folder: tempfile::TempDir,
+}
+
+impl LoopDevice {
+    fn attach() -> Option<LoopDevice> {
+        if !are_root() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        std::fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Some(LoopDevice { path: String::from_utf8(output.stdout).unwrap().trim().to_owned(), folder })
+    }
+
+    fn open(&self, access: Access, caching: Caching) -> disk::Result<FileDisk> {
+        FileDisk::open(&self.path, access, caching)
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        command("losetup", &["--detach", &self.path]);
+    }
+}
+
+/// False, loudly, where we are not root; an error where runs must be complete.
+fn are_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        assert!(std::env::var_os("MASTER_TARGET_NO_SKIPS").is_none(), "loop devices and mounts need root");
+        // Written past the test harness, which keeps back what passing tests print.
+        let _ =
+            std::io::stderr().write_all(b"SKIPPED: a test of loop devices and mounts, which needs root\n");
+    }
+    root
+}
+
+fn command(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
+
+/// A mounted file system, unmounted when dropped.
+struct Mount<'a>(&'a Path);
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        command("umount", &[self.0.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_block_device_holds_what_a_memory_disk_holds() {
+    let Some(device) = LoopDevice::attach() else { return };
+    for caching in [Caching::PageCache, Caching::Direct] {
+        let mut runner =
+            TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(16) });
+        let outcome = runner.run(&steps(SIZE), |steps| {
+            let disk = device.open(Access::Write, caching).unwrap();
+            disk.write_zeroes(ByteRange::between(Bytes(0), Bytes(SIZE))).unwrap();
+            let oracle = MemoryDisk::new("oracle", Bytes(SIZE));
+            run(&steps, &disk, &oracle);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|failure| panic!("{caching:?}: {failure}"));
+    }
+}
+
+#[test]
+fn what_is_synced_is_on_the_medium_below() {
+    let Some(device) = LoopDevice::attach() else { return };
+    let disk = device.open(Access::Write, Caching::Direct).unwrap();
+    assert_eq!(disk.size(), Bytes(SIZE));
+    let data = bytes(100_000, 1);
+    disk.write_at(Bytes(777), &data).unwrap();
+    disk.sync().unwrap();
+    let below = std::fs::read(device.folder.path().join("image")).unwrap();
+    assert!(below[777..100_777] == data);
+    drop(disk);
+    let reader = device.open(Access::Read, Caching::PageCache).unwrap();
+    assert!(read(&reader, 777, data.len()) == data);
+}
+
+#[test]
+fn a_device_in_use_is_refused_with_its_user() {
+    let Some(device) = LoopDevice::attach() else { return };
+    let writer = device.open(Access::Write, Caching::PageCache).unwrap();
+    let error = device.open(Access::Write, Caching::PageCache).unwrap_err();
+    assert!(error.to_string().contains("another handle of this process"), "{error}");
+    drop(writer);
+    command("mkfs.ext4", &["-q", "-F", &device.path]);
+    let mount_point = device.folder.path().join("mount point");
+    std::fs::create_dir(&mount_point).unwrap();
+    command("mount", &[&device.path, mount_point.to_str().unwrap()]);
+    let mount = Mount(&mount_point);
+    let error = device.open(Access::Write, Caching::Direct).unwrap_err();
+    assert!(
+        matches!(error.cause(), Cause::InUse { holder } if holder.contains("mounted at") && holder.ends_with("mount point")),
+        "{error}"
+    );
+    device.open(Access::Read, Caching::PageCache).unwrap();
+    drop(mount);
+    device.open(Access::Write, Caching::Direct).unwrap();
+}
+
+#[test]
+fn a_full_volume_refuses_a_write_and_takes_the_next_that_fits() {
+    if !are_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    command("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", place.path().to_str().unwrap()]);
+    let _mount = Mount(place.path());
+    let folder = HostFolder::open(place.path(), Caching::PageCache).unwrap();
+    let file = folder.create("f").unwrap();
+    file.write_at(Bytes(0), &[1; 4096]).unwrap();
+    let error = file.write_at(Bytes(4096), &vec![2; 2 << 20]).unwrap_err();
+    assert_eq!((error.class(), folder.available().unwrap()), (Class::Full, Bytes(0)), "{error}");
+    file.set_size(Bytes(4096)).unwrap();
+    file.write_at(Bytes(4096), &[3; 4096]).unwrap();
+    file.sync().unwrap();
+    assert_eq!((file.size(), folder.capacity().unwrap()), (Bytes(8192), Bytes(1 << 20)));
+}
