@@ -249,6 +249,12 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock::release(&self.file);
+    }
+}
+
 /// Opens the same file once more without the page cache; `None` where its file system cannot do that.
 fn reopen_direct(name: &str, file: &File, access: Access) -> Result<Option<File>> {
     let outcome = OpenOptions::new()

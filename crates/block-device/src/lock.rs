@@ -63,6 +63,12 @@ pub(crate) fn take(file: &File, access: Access) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Gives all locks back at once. Closing does it too, but only when a child that is just being started has closed
+/// its copy as well.
+pub(crate) fn release(file: &File) {
+    let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&lock(libc::F_UNLCK, USED_BASE..FORBIDDEN_BASE + 100)));
+}
+
 fn lock(kind: i32, bytes: Range<i64>) -> libc::flock {
     libc::flock {
         l_type: kind as i16,

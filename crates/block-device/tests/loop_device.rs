@@ -10,13 +10,19 @@ use proptest::test_runner::TestRunner;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SIZE: u64 = 4 << 20;
+
+/// The tests run one after the other: a child that one of them starts has, for a moment, a copy of every open
+/// descriptor, and so holds the device of another.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A loop device over a temporary file; both are gone when it is dropped.
 struct LoopDevice {
     path: String,
     folder: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl LoopDevice {
@@ -24,12 +30,13 @@ impl LoopDevice {
         if !are_root() {
             return None;
         }
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
         std::fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
         let output = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        Some(LoopDevice { path: String::from_utf8(output.stdout).unwrap().trim().to_owned(), folder })
+        Some(LoopDevice { path: String::from_utf8(output.stdout).unwrap().trim().to_owned(), folder, _alone })
     }
 
     fn open(&self, access: Access, caching: Caching) -> disk::Result<FileDisk> {
@@ -128,6 +135,7 @@ fn a_full_volume_refuses_a_write_and_takes_the_next_that_fits() {
     if !are_root() {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = tempfile::tempdir().unwrap();
     command("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", place.path().to_str().unwrap()]);
     let _mount = Mount(place.path());
