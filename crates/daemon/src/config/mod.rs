@@ -1,0 +1,397 @@
+//! The configuration of `mtd`: one TOML file, read once at start.
+//!
+//! Everything is checked before anything is opened, and the first thing wrong is told with its file, line, the
+//! value found and the values possible. A key that does not exist is an error that names the nearest one which
+//! does. `packaging/mtd.toml` documents every key; a test keeps it complete.
+
+mod reader;
+mod units;
+
+pub use reader::ConfigError;
+
+use reader::{Found, Section, Source};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where `mtd` looks for its configuration.
+pub const DEFAULT_PATH: &str = "/etc/master-target/mtd.toml";
+
+/// Where `mtctl` looks for the daemon.
+pub const DEFAULT_SOCKET: &str = "/run/master-target/mtd.sock";
+
+const DEFAULT_STATE: &str = "/var/lib/master-target";
+const DEFAULT_RETENTION: &str = "/mnt/retention";
+
+/// A master target serves at most so many disks in one item: more than a VMware machine can have attached.
+const MAX_DISKS: usize = 60;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+const MIB: u64 = 1 << 20;
+
+/// Everything that `mtd` is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Address that sources connect to.
+    pub listen: SocketAddr,
+    /// Socket of the local API.
+    pub socket: PathBuf,
+    /// Folder of the daemon's own state.
+    pub state_folder: PathBuf,
+    /// Filter of the log, as `tracing` reads it.
+    pub log: String,
+    /// Certificate files.
+    pub tls: Tls,
+    /// The retention volume.
+    pub retention: Retention,
+    /// What a peer may take.
+    pub limits: Limits,
+    /// The replicated items.
+    pub items: Vec<Item>,
+}
+
+/// Certificate files, in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// Our certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that signs the sources' certificates.
+    pub ca: PathBuf,
+}
+
+/// The retention volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// Where it is mounted; each item has a folder in it.
+    pub folder: PathBuf,
+    /// True to take the folder as it is, mounted volume or not.
+    pub trial_folder: bool,
+}
+
+/// How far back recovery points reach, and when to raise the alarm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The retention window.
+    pub window: Duration,
+    /// RPO above which there is an alert.
+    pub rpo_threshold: Duration,
+    /// Bytes that the journal of one item may take.
+    pub max_journal: Option<u64>,
+}
+
+/// What a peer may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one address.
+    pub connections_per_address: usize,
+    /// Time for the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Time for the first frame after it.
+    pub hello_timeout: Duration,
+    /// Jobs that run at once, over all items.
+    pub jobs: usize,
+}
+
+/// A replicated item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Its name, also that of its folder on the retention volume.
+    pub name: String,
+    /// Name that the certificate of its source must carry.
+    pub source: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+}
+
+/// A disk of an item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Disk {
+    /// Its id in the change stream.
+    pub id: String,
+    /// The VMDK, image or device that holds the replica.
+    pub target: PathBuf,
+    /// What the target is, or will be.
+    pub format: Format,
+    /// Its size: the target is created when it is missing. Without it, it must exist.
+    pub size: Option<u64>,
+    /// Adapter type of a VMDK that is created.
+    pub adapter: String,
+}
+
+/// What a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A device or an image without any header.
+    Raw,
+    /// A VMDK; its createType when it is created, `None` for one that exists.
+    Vmdk(Option<&'static str>),
+}
+
+/// The createTypes of VMDK that can hold a replica.
+pub const CREATE_TYPES: [&str; 5] =
+    ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "vmfs"];
+
+const ADAPTERS: [&str; 4] = ["lsilogic", "buslogic", "ide", "legacyESX"];
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Config> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: file.clone(),
+            line: None,
+            message: format!("cannot read the configuration: {error}; name another file with --config"),
+        })?;
+        Config::parse(&file, &text)
+    }
+
+    /// Reads and checks `text`, calling it `file` in messages.
+    pub fn parse(file: &str, text: &str) -> Result<Config> {
+        let source = Source { file, text };
+        let document = toml::de::DeTable::parse(text).map_err(|error| {
+            source.error(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()))
+        })?;
+        let mut root = Section::root(&source, document.get_ref());
+        let config = Config {
+            listen: listen(&mut root)?,
+            socket: root.path_or("socket", Some(DEFAULT_SOCKET))?,
+            state_folder: root.path_or("state_folder", Some(DEFAULT_STATE))?,
+            log: log(&mut root)?,
+            tls: tls(root.table("tls")?)?,
+            retention: retention(root.table("retention")?)?,
+            limits: limits(root.table("limits")?)?,
+            items: items(&mut root)?,
+        };
+        root.finish()?;
+        Ok(config)
+    }
+}
+
+fn listen(root: &mut Section<'_>) -> Result<SocketAddr> {
+    let expected = "an address and port such as \"0.0.0.0:9443\" or \"[::]:9443\"";
+    let address = root.parsed("listen", expected, |text| text.parse().ok())?;
+    Ok(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 9443))))
+}
+
+fn log(root: &mut Section<'_>) -> Result<String> {
+    let expected = "a level (error, warn, info, debug, trace) or a list such as \"info,daemon=debug\"";
+    let valid = |text: &str| {
+        text.parse::<tracing_subscriber::EnvFilter>()
+            .ok()
+            .filter(|_| !text.is_empty())
+            .map(|_| text.to_string())
+    };
+    Ok(root.parsed("log", expected, valid)?.unwrap_or_else(|| "info".to_string()))
+}
+
+fn tls(mut section: Section<'_>) -> Result<Tls> {
+    let tls = Tls {
+        certificate: section.path_or("certificate", Some("/var/lib/master-target/certificate.pem"))?,
+        key: section.path_or("key", Some("/var/lib/master-target/key.pem"))?,
+        ca: section.path_or("ca", Some("/var/lib/master-target/ca.pem"))?,
+    };
+    section.finish()?;
+    Ok(tls)
+}
+
+fn retention(mut section: Section<'_>) -> Result<Retention> {
+    let retention = Retention {
+        folder: section.path_or("folder", Some(DEFAULT_RETENTION))?,
+        trial_folder: section.flag_or("trial_folder", false)?,
+    };
+    section.finish()?;
+    Ok(retention)
+}
+
+fn policy(mut section: Section<'_>, defaults: &Policy) -> Result<Policy> {
+    let policy = Policy {
+        window: section.duration_or("window", defaults.window, MINUTE..=365 * DAY)?,
+        rpo_threshold: section.duration_or(
+            "rpo_threshold",
+            defaults.rpo_threshold,
+            Duration::from_secs(1)..=7 * DAY,
+        )?,
+        max_journal: section.size("max_journal", 64 * MIB)?.or(defaults.max_journal),
+    };
+    section.finish()?;
+    Ok(policy)
+}
+
+fn limits(mut section: Section<'_>) -> Result<Limits> {
+    let timeouts = Duration::from_secs(1)..=10 * MINUTE;
+    let limits = Limits {
+        connections: section.number_or("connections", 256, 1..=4096)? as usize,
+        connections_per_address: section.number_or("connections_per_address", 64, 1..=4096)? as usize,
+        handshake_timeout: section.duration_or(
+            "handshake_timeout",
+            Duration::from_secs(10),
+            timeouts.clone(),
+        )?,
+        hello_timeout: section.duration_or("hello_timeout", Duration::from_secs(10), timeouts)?,
+        jobs: section.number_or("jobs", 8, 1..=256)? as usize,
+    };
+    section.finish()?;
+    Ok(limits)
+}
+
+fn items(root: &mut Section<'_>) -> Result<Vec<Item>> {
+    let standard = Policy { window: DAY, rpo_threshold: 15 * MINUTE, max_journal: None };
+    let standard = policy(root.table("policy")?, &standard)?;
+    let mut used = Used::default();
+    root.tables("item")?.into_iter().map(|section| item(section, &standard, &mut used)).collect()
+}
+
+/// Names that may be used only once, and by whom they are used.
+#[derive(Default)]
+struct Used {
+    items: HashMap<String, ()>,
+    targets: HashMap<PathBuf, String>,
+}
+
+fn item(mut section: Section<'_>, standard: &Policy, used: &mut Used) -> Result<Item> {
+    let name = section.required("name", "the name of the item")?;
+    if !valid_item_name(&name.value) {
+        let message = format!(
+            "item.name {:?} must be 1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first",
+            name.value
+        );
+        return Err(section.error_at(&name.at, message));
+    }
+    if used.items.insert(name.value.clone(), ()).is_some() {
+        return Err(section.error_at(&name.at, format!("there are two items called {:?}", name.value)));
+    }
+    let expected = "the name (DNS) that the certificate of its source carries";
+    let source = section.required("source", expected)?;
+    if !valid_source_name(&source.value) {
+        return Err(
+            section.error_at(&source.at, format!("item.source {:?} must be {expected}", source.value))
+        );
+    }
+    let policy = policy(section.table("policy")?, standard)?;
+    let disks = disks(&mut section, &name.value, used)?;
+    section.finish()?;
+    Ok(Item { name: name.value, source: source.value, policy, disks })
+}
+
+fn disks(section: &mut Section<'_>, item: &str, used: &mut Used) -> Result<Vec<Disk>> {
+    let sections = section.tables("disks")?;
+    if sections.is_empty() || sections.len() > MAX_DISKS {
+        return Err(section.error(format!(
+            "item {item:?} has {} disks: give it 1 to {MAX_DISKS}, as disks = [{{ id = \"…\", target = \"…\" }}]",
+            sections.len()
+        )));
+    }
+    let mut ids = HashMap::new();
+    sections.into_iter().map(|section| disk(section, item, used, &mut ids)).collect()
+}
+
+fn disk(
+    mut section: Section<'_>,
+    item: &str,
+    used: &mut Used,
+    ids: &mut HashMap<String, ()>,
+) -> Result<Disk> {
+    let id = section.required("id", "the id of the disk in the change stream")?;
+    if !valid_disk_id(&id.value) {
+        let message =
+            format!("disk id {:?} must be 1 to 64 printable characters without / and blanks", id.value);
+        return Err(section.error_at(&id.at, message));
+    }
+    if ids.insert(id.value.clone(), ()).is_some() {
+        return Err(
+            section.error_at(&id.at, format!("item {item:?} has two disks with the id {:?}", id.value))
+        );
+    }
+    let target = section.path_or("target", None)?;
+    let what = format!("disk {:?} of item {item:?}", id.value);
+    if let Some(other) = used.targets.insert(target.clone(), what.clone()) {
+        let message =
+            format!("{what} and {other} have the same target {}: each needs its own", target.display());
+        return Err(section.error(message));
+    }
+    let format = section.text("format", FORMATS_EXPECTED)?;
+    let size = section.size("size", 512)?;
+    let disk = Disk {
+        format: format_of(&section, &what, format, &target, size)?,
+        adapter: section
+            .parsed("adapter", "lsilogic, buslogic, ide or legacyESX", |text| {
+                ADAPTERS.contains(&text).then(|| text.to_string())
+            })?
+            .unwrap_or_else(|| ADAPTERS[0].to_string()),
+        id: id.value,
+        target,
+        size,
+    };
+    section.finish()?;
+    Ok(disk)
+}
+
+const FORMATS_EXPECTED: &str =
+    "raw, monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or vmfs";
+
+fn format_of(
+    section: &Section<'_>,
+    what: &str,
+    format: Option<Found<String>>,
+    target: &Path,
+    size: Option<u64>,
+) -> Result<Format> {
+    if size.is_some_and(|size| !size.is_multiple_of(disk::SECTOR_SIZE)) {
+        return Err(section.error(format!("the size of {what} must be a multiple of 512 bytes")));
+    }
+    let Some(format) = format else {
+        let is_vmdk = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
+        return match (is_vmdk, size) {
+            (true, Some(_)) => {
+                Err(section.error(format!("{what} has a size but no format: give {FORMATS_EXPECTED}")))
+            }
+            (true, None) => Ok(Format::Vmdk(None)),
+            (false, _) => Ok(Format::Raw),
+        };
+    };
+    let mut known = CREATE_TYPES.to_vec();
+    known.push("raw");
+    match known.iter().find(|known| **known == format.value) {
+        Some(&"raw") => Ok(Format::Raw),
+        Some(create_type) => Ok(Format::Vmdk(Some(create_type))),
+        None => {
+            let hint = match units::nearest(&format.value, &known) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => format!("give {FORMATS_EXPECTED}"),
+            };
+            let message = format!("the format {:?} of {what} cannot hold a replica: {hint}", format.value);
+            Err(section.error_at(&format.at, message))
+        }
+    }
+}
+
+fn valid_item_name(name: &str) -> bool {
+    let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    starts && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn valid_source_name(name: &str) -> bool {
+    let valid_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    name.len() <= 253 && name.split('.').all(valid_label)
+}
+
+fn valid_disk_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The master target.
+pub mod config;
+pub mod mtctl;

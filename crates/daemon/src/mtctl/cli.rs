@@ -1,0 +1,192 @@
+//! The commands and their arguments: the one place that defines them and their help.
+
+use clap::{Args, Parser, Subcommand};
+use control_api::PointSelector;
+use control_api::time::{self, Time};
+use std::path::PathBuf;
+
+/// Talks to the master target daemon on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "mtctl", disable_version_flag = true, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Socket of the daemon.
+    #[arg(long, global = true, value_name = "PATH", default_value = crate::config::DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check found a failure.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything at a glance: items, progress, RPO, window, alerts
+    Status {
+        /// Show it again every second.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// The replicated items with their disks
+    Items {
+        /// Only this item.
+        item: Option<String>,
+    },
+    /// The recovery points of an item, newest first
+    Points(PointsArguments),
+    /// Writable views of recovery points while replication goes on
+    #[command(subcommand)]
+    TestFailover(TestFailoverCommand),
+    /// Write a recovery point to the item's disks and stop replicating
+    Failover {
+        /// The item.
+        item: String,
+        /// latest, latest-app-consistent, a point's number, a time (RFC 3339) or a bookmark's name.
+        #[arg(long)]
+        point: PointSelector,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Go back from a failover that is not committed, and replicate again
+    CancelFailover {
+        /// The item.
+        item: String,
+    },
+    /// Give up the way back from a failover: release the disks, remove the recovery points
+    Commit {
+        /// The item.
+        item: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Copy a disk at a recovery point into a new image
+    Export {
+        /// The item.
+        item: String,
+        /// Id of the disk.
+        #[arg(long)]
+        disk: String,
+        /// latest, latest-app-consistent, a point's number, a time (RFC 3339) or a bookmark's name.
+        #[arg(long)]
+        point: PointSelector,
+        /// raw, monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat, vmfs or streamOptimized.
+        #[arg(long)]
+        format: String,
+        /// The new image.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Open a fenced item again, through crash recovery
+    Resume {
+        /// The item.
+        item: String,
+    },
+    /// Have the source compare all disks of an item with the replica
+    Resync {
+        /// The item.
+        item: String,
+    },
+    /// Versions of mtctl and of the daemon
+    Version,
+}
+
+/// Which points to list.
+#[derive(Debug, Args)]
+pub struct PointsArguments {
+    /// The item.
+    pub item: String,
+    /// Only points not before this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub from: Option<Time>,
+    /// Only points not after this time (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub to: Option<Time>,
+    /// Only points with a bookmark.
+    #[arg(long)]
+    pub bookmarks: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
+/// What to do about test failovers.
+#[derive(Debug, Subcommand)]
+pub enum TestFailoverCommand {
+    /// Export each disk of a point over NBD, writable, without touching the replica
+    Start {
+        /// The item.
+        item: String,
+        /// latest, latest-app-consistent, a point's number, a time (RFC 3339) or a bookmark's name.
+        #[arg(long)]
+        point: PointSelector,
+        /// Where to listen: unix:PATH or tcp:ADDRESS:PORT. A socket beside the daemon's own when missing.
+        #[arg(long)]
+        listen: Option<String>,
+    },
+    /// End a test failover and forget what was written to it
+    Stop {
+        /// Its number, as `list` shows it.
+        id: u64,
+    },
+    /// All test failovers
+    List,
+}
+
+fn parse_time(text: &str) -> Result<Time, String> {
+    time::parse(text).ok_or_else(|| "expected a time such as 2026-11-20T16:21:24Z".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_parses() {
+        for line in [
+            "mtctl status",
+            "mtctl status --watch",
+            "mtctl status --json",
+            "mtctl items",
+            "mtctl points web01 --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z --bookmarks --limit 5",
+            "mtctl test-failover start web01 --point latest",
+            "mtctl test-failover start web01 --point 17 --listen unix:/run/x.sock",
+            "mtctl test-failover stop 1",
+            "mtctl test-failover list --json",
+            "mtctl failover web01 --point latest-app-consistent --yes",
+            "mtctl cancel-failover web01",
+            "mtctl commit web01 --yes",
+            "mtctl export web01 --disk disk0 --point nightly --format streamOptimized --to /tmp/a.vmdk",
+            "mtctl resume web01",
+            "mtctl resync web01",
+            "mtctl version --socket /tmp/mtd.sock",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_right() {
+        let message = |line| parse(line).unwrap_err().to_string();
+        assert!(message("mtctl statsu").contains("'status'"));
+        assert!(message("mtctl failover web01").contains("--point"));
+        assert!(message("mtctl points web01 --from yesterday").contains("2026-11-20T16:21:24Z"));
+        assert!(message("mtctl points web01 --limit 0").contains("1..=10000"));
+        assert!(message("mtctl failover web01 --point bookmark:").contains("names no recovery point"));
+    }
+}

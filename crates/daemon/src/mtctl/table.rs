@@ -1,0 +1,226 @@
+//! What people get to see: tables and a few lines.
+
+use comfy_table::{CellAlignment, Table, presets};
+use control_api::time::{self, Time};
+use control_api::{ItemStatus, Point, Status, TestFailover};
+use disk::Bytes;
+use std::fmt::Write;
+
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header);
+    for column in right {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Everything at a glance.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = format!(
+        "master target {}, up {}, listening on {}\n",
+        status.version,
+        time::format_duration(status.now.saturating_sub(status.started)),
+        status.listen
+    );
+    let available = status.retention.available_bytes.map_or("unknown".into(), |b| Bytes(b).to_string());
+    let _ = writeln!(text, "retention volume {}, {available} available", status.retention.folder);
+    if status.items.is_empty() {
+        text.push_str("no item is configured\n");
+        return text;
+    }
+    let mut rows = table(&["item", "state", "progress", "RPO", "window", "journal", "rate"], &[3, 4, 5, 6]);
+    for item in &status.items {
+        rows.add_row([
+            item.name.clone(),
+            item.state.to_string(),
+            progress(item),
+            age(item.rpo(status.now)),
+            age(item.window(status.now)),
+            Bytes(item.journal_bytes).to_string(),
+            format!("{}/s", Bytes(item.bytes_per_second)),
+        ]);
+    }
+    let _ = writeln!(text, "{rows}");
+    for item in &status.items {
+        notes(item, &mut text);
+    }
+    text
+}
+
+fn progress(item: &ItemStatus) -> String {
+    match item.progress {
+        None => String::new(),
+        Some(progress) => match progress.total.filter(|total| *total > 0) {
+            Some(total) => {
+                let percent = (progress.done.min(total) as f64 / total as f64 * 100.0).floor();
+                format!("{percent} % of {}", Bytes(total))
+            }
+            None => Bytes(progress.done).to_string(),
+        },
+    }
+}
+
+fn age(nanos: Option<u64>) -> String {
+    nanos.map_or("–".to_string(), time::format_duration)
+}
+
+fn notes(item: &ItemStatus, text: &mut String) {
+    if let Some(detail) = &item.detail {
+        let _ = writeln!(text, "{}: {detail}", item.name);
+    }
+    for alert in &item.alerts {
+        let _ =
+            writeln!(text, "ALERT {}: {} (since {})", item.name, alert.message, time::format(alert.since));
+    }
+}
+
+/// The items with their disks.
+pub(super) fn items(items: &[ItemStatus]) -> String {
+    let mut rows = table(&["item", "state", "source", "disk", "size", "target"], &[4]);
+    for item in items {
+        for (n, disk) in item.disks.iter().enumerate() {
+            let first = n == 0;
+            rows.add_row([
+                if first { item.name.clone() } else { String::new() },
+                if first { item.state.to_string() } else { String::new() },
+                if first { item.peer.clone().unwrap_or("not connected".into()) } else { String::new() },
+                disk.id.clone(),
+                if disk.size == 0 { "?".into() } else { Bytes(disk.size).to_string() },
+                disk.target.clone(),
+            ]);
+        }
+    }
+    let mut text = format!("{rows}\n");
+    for item in items {
+        if let Some(start) = &item.start {
+            let _ = writeln!(text, "{}: opened {}: {}", item.name, time::format(start.time), start.summary);
+        }
+        notes(item, &mut text);
+    }
+    text
+}
+
+/// Recovery points.
+pub(super) fn points(points: &[Point]) -> String {
+    if points.is_empty() {
+        return "no recovery point matches\n".to_string();
+    }
+    let mut rows = table(&["point", "source time", "bookmark", "consistent", "journal"], &[0, 4]);
+    for point in points {
+        let bookmark = point.bookmark.as_ref();
+        let application = bookmark.is_some_and(|bookmark| bookmark.application_consistent);
+        rows.add_row([
+            point.number.to_string(),
+            time::format(point.source_time),
+            bookmark.map_or(String::new(), |bookmark| bookmark.name.clone()),
+            if application { "application" } else { "crash" }.to_string(),
+            Bytes(point.journal_bytes).to_string(),
+        ]);
+    }
+    format!("{rows}\n")
+}
+
+/// Test failovers with their exports.
+pub(super) fn test_failovers(list: &[TestFailover], now: Time) -> String {
+    if list.is_empty() {
+        return "no test failover is under way\n".to_string();
+    }
+    let mut rows = table(&["id", "item", "point", "age", "disk", "size", "URI"], &[0, 5]);
+    for test in list {
+        for export in &test.exports {
+            rows.add_row([
+                test.id.to_string(),
+                test.item.clone(),
+                format!("{} ({})", test.point.number, time::format(test.point.source_time)),
+                time::format_duration(now.saturating_sub(test.started)),
+                export.disk.clone(),
+                Bytes(export.size).to_string(),
+                export.uri.clone(),
+            ]);
+        }
+    }
+    format!("{rows}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_api::{
+        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionStatus, StartReport, Work,
+    };
+
+    const NOW: Time = 1_700_000_000 * time::SECOND;
+
+    fn point(number: u64, age: u64) -> Point {
+        let at = NOW - age * time::SECOND;
+        Point { number, source_time: at, receive_time: at, bookmark: None, journal_bytes: 4096 }
+    }
+
+    fn item() -> ItemStatus {
+        ItemStatus {
+            name: "web01".into(),
+            state: ItemState::InitialSync,
+            detail: None,
+            peer: Some("10.0.0.7".into()),
+            progress: Some(Progress { work: Work::InitialSync, done: 1 << 30, total: Some(4 << 30) }),
+            protected_until: Some(NOW - 12 * time::SECOND),
+            newest_point: Some(point(9, 12)),
+            oldest_point: Some(point(2, 7200)),
+            journal_bytes: 3 << 20,
+            received_bytes: 0,
+            bytes_per_second: 5 << 20,
+            disks: vec![DiskStatus { id: "disk0".into(), target: "/x/web01.vmdk".into(), size: 4 << 30 }],
+            alerts: vec![Alert { kind: AlertKind::RpoExceeded, since: NOW, message: "RPO is 1 h".into() }],
+            start: Some(StartReport { time: NOW, recovered: true, summary: "1 batch undone".into() }),
+        }
+    }
+
+    fn sample() -> Status {
+        Status {
+            version: "0.1.0".into(),
+            started: NOW - 3600 * time::SECOND,
+            now: NOW,
+            listen: "0.0.0.0:9443".into(),
+            retention: RetentionStatus { folder: "/mnt/retention".into(), available_bytes: Some(1 << 40) },
+            items: vec![item()],
+        }
+    }
+
+    #[test]
+    fn the_status_shows_what_matters_on_one_screen() {
+        let text = status(&sample());
+        assert!(text.starts_with("master target 0.1.0, up 1 h, listening on 0.0.0.0:9443\n"), "{text}");
+        assert!(text.contains("retention volume /mnt/retention, 1 TiB available\n"), "{text}");
+        let row = text.lines().find(|line| line.contains("web01")).unwrap();
+        let cells: Vec<&str> = row.split(['│', '┆']).map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells, ["web01", "initial sync", "25 % of 4 GiB", "12 s", "2 h", "3 MiB", "5 MiB/s"]);
+        assert!(text.ends_with("ALERT web01: RPO is 1 h (since 2023-11-14T22:13:20.000Z)\n"), "{text}");
+    }
+
+    #[test]
+    fn no_items_is_said_in_words() {
+        assert!(status(&Status { items: Vec::new(), ..sample() }).ends_with("no item is configured\n"));
+        assert_eq!(points(&[]), "no recovery point matches\n");
+        assert_eq!(test_failovers(&[], NOW), "no test failover is under way\n");
+    }
+
+    #[test]
+    fn points_tell_bookmarks_apart() {
+        let mut marked = point(9, 0);
+        marked.bookmark =
+            Some(Bookmark { name: "nightly".into(), application_consistent: true, group: None });
+        let text = points(&[marked, point(8, 60)]);
+        assert!(text.lines().any(|line| line.contains("nightly") && line.contains("application")), "{text}");
+        assert!(text.lines().any(|line| line.contains("22:12:20") && line.contains("crash")), "{text}");
+    }
+
+    #[test]
+    fn items_show_their_disks_and_how_they_were_opened() {
+        let text = items(&[item()]);
+        assert!(text.contains("/x/web01.vmdk") && text.contains("4 GiB"), "{text}");
+        assert!(text.contains("web01: opened 2023-11-14T22:13:20.000Z: 1 batch undone"), "{text}");
+    }
+}
