@@ -86,6 +86,7 @@ impl Handle {
                 lock::Refusal::Held(process) => Cause::InUse { holder: holder::of_locked(&file, process) },
                 lock::Refusal::Failed(errno) => Cause::Io(errno.into()),
             };
+            lock::release(&file);
             Error::new(Operation::Open, &name, None, cause)
         })?;
         let direct = match caching {
