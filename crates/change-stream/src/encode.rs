@@ -75,6 +75,29 @@ impl Encoder {
         self.put(frame, data, out, |out| u64(out, bulk))
     }
 
+    /// Appends a frame that is encoded already, compressing its data if it is not compressed yet. The payload is
+    /// trusted: it is this side's own, and its checksum is the peer's to verify.
+    pub fn append_encoded(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let Some((header, payload)) = frame.split_first_chunk::<HEADER_SIZE>() else {
+            let (expected, found) = (HEADER_SIZE as u64, frame.len() as u64);
+            let fault = Fault::Short { field: "header", expected, found };
+            return Err(Error { frame: FrameType::Write, fault });
+        };
+        let header = Header::read(header)
+            .map_err(|(frame, fault)| Error { frame: frame.unwrap_or(FrameType::Write), fault })?;
+        let data = payload.len().checked_sub(header.data_length);
+        match data {
+            Some(start) if self.compression != Compression::None && header.is_plain(payload) => {
+                let (fields, data) = payload.split_at(start);
+                self.put(header.frame, data, out, |out| out.extend_from_slice(fields))
+            }
+            _ => {
+                out.extend_from_slice(frame);
+                Ok(())
+            }
+        }
+    }
+
     fn put(
         &mut self,
         frame: FrameType,

@@ -15,6 +15,24 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"MTCS");
 /// Version of the layout of frames.
 pub const FRAME_VERSION: u16 = 1;
 
+/// What a header says about its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The frame's type.
+    pub frame: FrameType,
+    /// Bytes of the whole frame, header and payload.
+    pub length: usize,
+    /// Bytes of data in it after decompression.
+    pub data_length: usize,
+}
+
+/// Reads the header of an encoded frame without its payload: for who stores frames and hands them on.
+pub fn outline(header: &[u8; HEADER_SIZE]) -> Result<Outline, Fault> {
+    let header = Header::read(header).map_err(|(_, fault)| fault)?;
+    let length = HEADER_SIZE + header.payload_length;
+    Ok(Outline { frame: header.frame, length, data_length: header.data_length })
+}
+
 /// Bytes that the header's own checksum covers.
 const CHECKED: usize = HEADER_SIZE - 4;
 
@@ -67,6 +85,11 @@ impl Header {
         };
         header.check().map_err(|fault| (Some(frame), fault))?;
         Ok(header)
+    }
+
+    /// True when the payload is whole and ends in data that is not compressed.
+    pub(crate) fn is_plain(&self, payload: &[u8]) -> bool {
+        self.compression == Compression::None && self.data_length > 0 && payload.len() == self.payload_length
     }
 
     fn check(&self) -> Result<(), Fault> {

@@ -35,7 +35,7 @@ pub use frame::{
     BookmarkKind, DiskDescription, Frame, FrameType, Limits, Need, Position, RefusalCode, StreamId, SyncMode,
     Time,
 };
-pub use header::{FRAME_VERSION, HEADER_SIZE, MAGIC};
+pub use header::{FRAME_VERSION, HEADER_SIZE, MAGIC, Outline, outline};
 
 /// Version of the conversation, offered in `Hello` and `BulkHello` and answered in `Welcome`.
 pub const PROTOCOL_VERSION: u16 = 1;

@@ -215,6 +215,16 @@ proptest! {
     }
 
     #[test]
+    fn an_encoded_frame_compresses_as_it_would_have_at_once(frame in any_frame(), compression in compression()) {
+        let mut encoder = Encoder::new(compression);
+        let (mut plain, mut at_once, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        encode(&frame, Compression::None, &mut plain).unwrap();
+        encoder.encode(&frame, &mut at_once).unwrap();
+        encoder.append_encoded(&plain, &mut later).unwrap();
+        prop_assert_eq!(at_once, later);
+    }
+
+    #[test]
     fn invariant_5_a_flipped_bit_anywhere_in_a_frame_is_found(
         frame in any_frame(), compression in compression(), place in any::<prop::sample::Index>(), bit in 0u8..8,
     ) {
