@@ -96,6 +96,7 @@ impl Request {
         match &self.work {
             Work::Read { range, .. } => range.length().as_usize(),
             Work::Write { data, .. } => data.len(),
+            Work::Status { one: false, .. } => MAX_EXTENTS * size_of::<u64>(),
             _ => 0,
         }
     }

@@ -113,6 +113,14 @@ pub enum Error {
         /// Which limit it breaks.
         cause: change_stream::Error,
     },
+    /// An NBD client broke the protocol.
+    #[error("the NBD client {peer} was cut off: {cause}")]
+    Nbd {
+        /// The client.
+        peer: String,
+        /// What it did.
+        cause: nbd::Error,
+    },
 }
 
 impl Error {
@@ -128,6 +136,7 @@ impl Error {
             | Error::Broken { .. }
             | Error::CutShort { .. } => Class::Retry,
             Error::Received { .. } => Class::Peer,
+            Error::Nbd { cause, .. } => cause.class(),
         }
     }
 

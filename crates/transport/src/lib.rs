@@ -9,12 +9,13 @@
 //!
 //! [`connect`] and [`set_up`] give a socket the options that both protocols want. [`FrameReader`] and
 //! [`FrameWriter`] carry a change stream: bytes go from the socket straight into the decoder's buffer, and many
-//! small frames leave in one write. `nbd_server` serves disks to NBD clients: an async task reads and parses, a
+//! small frames leave in one write. [`nbd_server`] serves disks to NBD clients: an async task reads and parses, a
 //! few threads do the blocking disk calls, another task sends the replies, and the bytes on their way between
 //! them are bounded.
 
 mod error;
 mod frames;
+pub mod nbd_server;
 mod socket;
 pub mod tls;
 
