@@ -1,0 +1,72 @@
+//! What developers and CI run: `cargo xtask <command>`.
+//!
+//! Each command first installs what this machine lacks, so that one command does everything. The steps of `ci` are
+//! the other commands; nothing is checked there that cannot be run by hand.
+
+mod ci;
+mod command;
+mod fuzz;
+mod layers;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, checks and tests the master target.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what this machine lacks for the other commands, which all call it first.
+    Setup,
+    /// Runs all tests and sums them up.
+    Test {
+        /// Fail when a test was skipped or ignored.
+        #[arg(long)]
+        no_skips: bool,
+    },
+    /// Checks the crates against the layer table, and lists long files.
+    Layers,
+    /// Runs each fuzz target for a while.
+    Fuzz {
+        /// Targets; all without any.
+        targets: Vec<String>,
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Everything that must hold before a change is taken.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = setup::run().and_then(|()| run(arguments.command));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => {
+            println!("everything is installed");
+            Ok(())
+        }
+        Task::Test { no_skips } => test::run(no_skips),
+        Task::Layers => layers::run(),
+        Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),
+        Task::Ci => ci::run(),
+    }
+}

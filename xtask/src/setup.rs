@@ -1,0 +1,78 @@
+//! Installing what this machine lacks.
+
+use crate::command::{find_program, output, run as run_command};
+use anyhow::{Result, bail};
+use std::io::IsTerminal;
+use std::process::Command;
+
+/// Debian packages, and a program of each by which it is known to be there.
+const PACKAGES: [(&str, &str); 9] = [
+    ("build-essential", "cc"),
+    ("e2fsprogs", "mkfs.ext4"),
+    ("fdisk", "sfdisk"),
+    ("fio", "fio"),
+    ("libnbd-bin", "nbdcopy"),
+    ("nbdkit", "nbdkit"),
+    ("python3-libnbd", "nbdsh"),
+    ("qemu-utils", "qemu-img"),
+    ("rsync", "rsync"),
+];
+
+/// Installs the missing packages; with all there it only looks.
+pub(crate) fn run() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    let Some(privilege) = privilege() else { bail!(advice(&missing)) };
+    // The package lists may be absent or stale: fetch them only when it does not work without.
+    if install(privilege, &missing).is_err() {
+        run_command(&mut apt_get(privilege, &["update", "-q"]))?;
+        install(privilege, &missing)?;
+    }
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        absent => bail!("apt-get installed them, but these are still not usable: {}", absent.join(" ")),
+    }
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES
+        .iter()
+        .filter(|(_, program)| find_program(program).is_none())
+        .map(|(package, _)| *package)
+        .collect()
+}
+
+fn advice(packages: &[&str]) -> String {
+    format!(
+        "these packages are missing, and this user may not install them: run\n    apt-get install -y {}\nas root, \
+         then try again",
+        packages.join(" ")
+    )
+}
+
+/// The words before a command that make it run as root; `None` where there is no way.
+fn privilege() -> Option<&'static [&'static str]> {
+    find_program("apt-get")?;
+    let user = output(Command::new("id").arg("-u")).ok()?;
+    match (user.trim(), find_program("sudo")) {
+        ("0", _) => Some(&[]),
+        (_, Some(_)) if std::io::stdin().is_terminal() => Some(&["sudo"]),
+        (_, Some(_)) => Some(&["sudo", "--non-interactive"]),
+        (_, None) => None,
+    }
+}
+
+fn install(privilege: &[&str], packages: &[&str]) -> Result<()> {
+    run_command(apt_get(privilege, &["install", "-qy", "--no-install-recommends"]).args(packages))
+}
+
+fn apt_get(privilege: &[&str], arguments: &[&str]) -> Command {
+    let words: Vec<&str> =
+        privilege.iter().copied().chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(arguments);
+    command
+}
