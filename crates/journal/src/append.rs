@@ -125,8 +125,8 @@ impl Journal {
                 self.remove_segment(&last)?;
             }
         }
-        if let Some(last) = segments.last() {
-            self.cut_segment(&mut writer, last, batch)?;
+        if let Some(last) = segments.last_mut() {
+            *last = self.cut_segment(&mut writer, last, batch)?;
         }
         self.applied.fetch_min(batch.0, Ordering::AcqRel);
         self.set_segments(segments)
@@ -139,28 +139,38 @@ impl Journal {
         self.store.folder.sync().map_err(|error| self.fence("removing a segment", error))
     }
 
-    fn cut_segment(&self, writer: &mut Writer, segment: &Arc<Segment>, batch: BatchNumber) -> Result<()> {
+    /// Cuts off what follows a batch in what is now the last segment. The segment gets a new id: what is cached of
+    /// the old one may not stand there any more.
+    fn cut_segment(&self, writer: &mut Writer, old: &Segment, batch: BatchNumber) -> Result<Arc<Segment>> {
         let doing = "cutting off the end of the journal";
-        self.store.files.forget(segment.id);
-        let file = self.store.folder.open(&segment.name, Access::Write).map_err(self.store.failed(doing))?;
-        self.store.files.pin(segment.id, file.clone());
-        if segment.last() > batch.0 {
-            let rows = segment.rows_around(&self.store, batch.0 + 1)?;
-            let Some(first_gone) = rows.iter().find(|row| row.number == batch.0 + 1) else { return Ok(()) };
-            let end = first_gone.place.position;
+        let end = match old.last() > batch.0 {
+            true => {
+                let rows = old.rows_around(&self.store, batch.0 + 1)?;
+                rows.iter().find(|row| row.number == batch.0 + 1).map(|row| row.place.position)
+            }
+            false => None,
+        };
+        self.store.files.forget(old.id);
+        let file = self.store.folder.open(&old.name, Access::Write).map_err(self.store.failed(doing))?;
+        if let Some(end) = end {
             file.set_size(Bytes(end)).map_err(|error| self.fence(doing, error))?;
             // The cut is durable before anything is written there: what stood behind it must not come back.
             file.sync().map_err(|error| self.fence(doing, error))?;
-            let found = segment.scan(&self.store, &*file, false)?;
-            if found.index.totals.last != batch.0 || found.index.totals.end != end {
-                return Err(self.store.corrupt(&segment.name, found.index.totals.end, found.stop));
-            }
-            segment.set_index(Index::Memory(found.index));
         }
-        if let Index::Memory(index) = &*segment.read() {
-            writer.resume(segment.clone(), file, index.totals.end);
+        let segment = Segment::read_header(&self.store, &old.name, &*file)?;
+        self.store.files.pin(segment.id, file.clone());
+        let segment = Arc::new(segment);
+        if segment.read_footer(&self.store, &*file)?.is_ok() {
+            return Ok(segment);
         }
-        Ok(())
+        let found = segment.scan(&self.store, &*file, false)?;
+        let size = found.index.totals.end;
+        if found.index.totals.last != batch.0 {
+            return Err(self.store.corrupt(&segment.name, size, found.stop));
+        }
+        segment.set_index(Index::Memory(found.index));
+        writer.resume(segment.clone(), file, size);
+        Ok(segment)
     }
 
     pub(crate) fn sync_all(&self, writer: &mut Writer) -> Result<()> {
@@ -221,11 +231,11 @@ impl Journal {
 
     /// The open segment with room for a batch; closes a full one and starts another.
     fn open_segment<'a>(&self, writer: &'a mut Writer) -> Result<&'a mut Open> {
-        if let Some(open) = writer.open.take_if(|open| self.is_full(&open.segment)) {
-            if let Err(error) = self.close(&open) {
-                writer.open = Some(open);
-                return Err(error);
-            }
+        if let Some(open) = writer.open.take_if(|open| self.is_full(&open.segment))
+            && let Err(error) = self.close(&open)
+        {
+            writer.open = Some(open);
+            return Err(error);
         }
         if writer.open.is_none() {
             self.start_segment(writer)?;

@@ -286,6 +286,7 @@ fn read_chunk(store: &Store, segment: &Segment, chunk: u32, from: usize, out: &m
             _ => Err(damaged("a before-image cannot be decompressed")),
         }
     })?;
-    out.copy_from_slice(&bytes[from..from + out.len()]);
+    let part = bytes.get(from..from + out.len());
+    out.copy_from_slice(part.ok_or_else(|| damaged("a before-image is shorter than its extent"))?);
     Ok(())
 }
