@@ -62,6 +62,8 @@ pub(crate) struct Geometry {
     pub(crate) tables: u32,
     pub(crate) directory: Sectors,
     pub(crate) redundant: Option<Sectors>,
+    /// Sectors of the header, and of the descriptor where it follows.
+    pub(crate) start: u64,
     /// No grain starts before this sector.
     pub(crate) overhead: u64,
     /// Entry 1 means a grain of zeroes.
@@ -202,6 +204,7 @@ impl Header {
             tables: tables as u32,
             directory: Sectors(self.directory_at),
             redundant: redundant.then_some(Sectors(self.redundant_at)),
+            start: if self.descriptor_at == 1 { self.descriptor_size.saturating_add(1) } else { 1 },
             overhead: self.overhead.max(1),
             zero_grains: self.flags & FLAG_ZERO_GRAINS != 0,
             compressed,

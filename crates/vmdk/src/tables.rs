@@ -64,7 +64,8 @@ impl Directories {
         let reserved = [Some(geometry.directory), geometry.redundant];
         let possible = |sector: u64| {
             let clear = |at: u64| sector + length <= at || at + directory_length <= sector;
-            sector + length <= size.0 / SECTOR_SIZE && reserved.iter().flatten().all(|at| clear(at.0))
+            let inside = sector >= geometry.start && sector + length <= size.0 / SECTOR_SIZE;
+            inside && reserved.iter().flatten().all(|at| clear(at.0))
         };
         let mut places = Vec::with_capacity(self.primary.len() + self.redundant.len());
         let both = [
