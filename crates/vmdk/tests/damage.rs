@@ -199,7 +199,7 @@ fn a_stream_that_lost_its_end_or_a_bit_is_found() {
         let sim = SimFolder::new("sim");
         put(&sim, NAME, &whole);
         sim.file(NAME).unwrap().corrupt(at, 1);
-        let error = read_all(&open(&sim, Access::Read).unwrap()).err().expect("damage is found");
+        let Err(error) = read_all(&open(&sim, Access::Read).unwrap()) else { panic!("byte {at}") };
         assert_eq!(error.class(), Class::Corrupt, "{error}");
         assert!(!vmdk::check(&sim, NAME).unwrap().is_sound());
     }
