@@ -126,7 +126,7 @@ impl Item {
         let Some(session) = self.session.as_mut().filter(|session| !session.welcomed) else { return };
         session.welcomed = true;
         session.last_heard = now;
-        if matches!(self.level, Level::Level | Level::Syncing { .. }) {
+        if matches!(self.level, Level::Reached | Level::Syncing { .. }) {
             let lost = match (
                 session.stream == self.durable.stream,
                 session.next_sequence > self.durable.sequence,
@@ -452,7 +452,7 @@ impl Item {
         group: Option<String>,
         actions: &mut Vec<Action>,
     ) {
-        if self.level != Level::Level {
+        if self.level != Level::Reached {
             actions.push(Action::Notice(Notice::BookmarkDropped { name }));
             return;
         }
@@ -461,7 +461,7 @@ impl Item {
     }
 
     fn heartbeat(&mut self, time: Time, newest_sequence: u64) {
-        let all_durable = newest_sequence == self.durable.sequence && self.level == Level::Level;
+        let all_durable = newest_sequence == self.durable.sequence && self.level == Level::Reached;
         if all_durable {
             self.protected_until = self.protected_until.max(Some(time));
         }
@@ -510,7 +510,7 @@ impl Item {
         self.reached(Then::SyncFrame);
         self.received.time = time;
         if consistent {
-            self.level = Level::Level;
+            self.level = Level::Reached;
             actions.push(Action::Notice(Notice::SyncFinished));
         }
         self.close_batch(now, None, true);

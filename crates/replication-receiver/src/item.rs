@@ -188,7 +188,7 @@ pub(crate) enum Level {
     NeedsInitialSync,
     NeedsResync { reason: String },
     Syncing { mode: SyncMode },
-    Level,
+    Reached,
 }
 
 /// What the item does.
@@ -292,12 +292,12 @@ impl Item {
             other => other,
         };
         self.level = match kind {
-            Some(BatchKind::Point) => Level::Level,
+            Some(BatchKind::Point) => Level::Reached,
             Some(_) => Level::Syncing { mode: SyncMode::Resync },
             None if self.config.blank => Level::NeedsInitialSync,
             None => Level::NeedsResync { reason: "the target disks held data before".to_owned() },
         };
-        if self.level == Level::Level {
+        if self.level == Level::Reached {
             self.protected_until = newest.map(|batch| batch.header.source_time);
         }
         Ok(())
@@ -387,7 +387,7 @@ impl Item {
         if self.builder.is_empty() && !must && self.received.sequence == self.closed_sequence {
             return;
         }
-        let level = self.level == Level::Level;
+        let level = self.level == Level::Reached;
         let header = BatchHeader {
             kind: if level { BatchKind::Point } else { BatchKind::Syncing },
             stream: self.received.stream.0,
@@ -597,7 +597,7 @@ impl Item {
                 Level::NeedsInitialSync => Stage::NeedsInitialSync,
                 Level::NeedsResync { reason } => Stage::NeedsResync { reason: reason.clone() },
                 Level::Syncing { mode } => Stage::Syncing { mode: *mode },
-                Level::Level => Stage::Protected,
+                Level::Reached => Stage::Protected,
             },
         }
     }
@@ -607,7 +607,7 @@ impl Item {
         match &self.level {
             Level::NeedsInitialSync => Need::InitialSync,
             Level::NeedsResync { reason } => Need::Resync { reason: reason.clone() },
-            Level::Syncing { .. } | Level::Level => Need::Nothing,
+            Level::Syncing { .. } | Level::Reached => Need::Nothing,
         }
     }
 
