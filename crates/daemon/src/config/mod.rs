@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vmdk::{AdapterType, DiskUuid};
 
 /// Where `mtd` looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/master-target/mtd.toml";
@@ -123,7 +124,9 @@ pub struct Disk {
     /// Its size: the target is created when it is missing. Without it, it must exist.
     pub size: Option<u64>,
     /// Adapter type of a VMDK that is created.
-    pub adapter: String,
+    pub adapter: AdapterType,
+    /// Identity of a VMDK that is created; a new one when missing.
+    pub uuid: Option<DiskUuid>,
 }
 
 /// What a target is.
@@ -132,14 +135,13 @@ pub enum Format {
     /// A device or an image without any header.
     Raw,
     /// A VMDK; its createType when it is created, `None` for one that exists.
-    Vmdk(Option<&'static str>),
+    Vmdk(Option<vmdk::Format>),
 }
 
-/// The createTypes of VMDK that can hold a replica.
-pub const CREATE_TYPES: [&str; 5] =
-    ["monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "vmfs"];
-
-const ADAPTERS: [&str; 4] = ["lsilogic", "buslogic", "ide", "legacyESX"];
+/// The formats of VMDK that can hold a replica: all but the one that is written once, front to back.
+fn replica_formats() -> impl Iterator<Item = vmdk::Format> {
+    vmdk::Format::ALL.into_iter().filter(|format| *format != vmdk::Format::StreamOptimized)
+}
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -324,10 +326,9 @@ fn disk(
     let disk = Disk {
         format: format_of(&section, &what, format, &target, size)?,
         adapter: section
-            .parsed("adapter", "lsilogic, buslogic, ide or legacyESX", |text| {
-                ADAPTERS.contains(&text).then(|| text.to_string())
-            })?
-            .unwrap_or_else(|| ADAPTERS[0].to_string()),
+            .parsed("adapter", "lsilogic, buslogic, ide or legacyESX", |text| text.parse().ok())?
+            .unwrap_or(AdapterType::LsiLogic),
+        uuid: section.parsed("uuid", "16 bytes in hexadecimal", |text| text.parse().ok())?,
         id: id.value,
         target,
         size,
@@ -337,7 +338,7 @@ fn disk(
 }
 
 const FORMATS_EXPECTED: &str =
-    "raw, monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or vmfs";
+    "raw, monolithicFlat, monolithicSparse, twoGbMaxExtentFlat, twoGbMaxExtentSparse, vmfs or vmfs-thin";
 
 fn format_of(
     section: &Section<'_>,
@@ -359,20 +360,20 @@ fn format_of(
             (false, _) => Ok(Format::Raw),
         };
     };
-    let mut known = CREATE_TYPES.to_vec();
-    known.push("raw");
-    match known.iter().find(|known| **known == format.value) {
-        Some(&"raw") => Ok(Format::Raw),
-        Some(create_type) => Ok(Format::Vmdk(Some(create_type))),
-        None => {
-            let hint = match units::nearest(&format.value, &known) {
-                Some(nearest) => format!("did you mean {nearest}?"),
-                None => format!("give {FORMATS_EXPECTED}"),
-            };
-            let message = format!("the format {:?} of {what} cannot hold a replica: {hint}", format.value);
-            Err(section.error_at(&format.at, message))
-        }
+    if format.value == "raw" {
+        return Ok(Format::Raw);
     }
+    if let Some(known) = replica_formats().find(|known| known.to_string() == format.value) {
+        return Ok(Format::Vmdk(Some(known)));
+    }
+    let known: Vec<String> = replica_formats().map(|format| format.to_string()).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).chain(["raw"]).collect();
+    let hint = match units::nearest(&format.value, &known) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("give {FORMATS_EXPECTED}"),
+    };
+    let message = format!("the format {:?} of {what} cannot hold a replica: {hint}", format.value);
+    Err(section.error_at(&format.at, message))
 }
 
 fn valid_item_name(name: &str) -> bool {

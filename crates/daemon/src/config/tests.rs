@@ -20,7 +20,7 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
     let defaults = parse(SMALLEST).unwrap();
     assert_eq!(Config { items: Vec::new(), ..full.clone() }, Config { items: Vec::new(), ..defaults });
     let item = &full.items[0];
-    assert_eq!(item.disks[0].format, Format::Vmdk(Some("vmfs")));
+    assert_eq!(item.disks[0].format, Format::Vmdk(Some(vmdk::Format::Vmfs)));
     for key in [
         "listen",
         "socket",
@@ -71,7 +71,7 @@ fn defaults_are_those_of_the_documentation() {
     let item = &config.items[0];
     assert_eq!((item.policy.window, item.policy.rpo_threshold), (DAY, 15 * MINUTE));
     assert_eq!(item.disks[0].format, Format::Vmdk(None));
-    assert_eq!(item.disks[0].adapter, "lsilogic");
+    assert_eq!(item.disks[0].adapter, AdapterType::LsiLogic);
 }
 
 #[test]
@@ -185,11 +185,11 @@ fn every_bad_disk_is_named() {
         ),
         (
             r#"{ id = "d", target = "/a", format = "streamOptimized" }"#,
-            "the format \"streamOptimized\" of disk \"d\" of item \"a\" cannot hold a replica: give raw, monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or vmfs",
+            "the format \"streamOptimized\" of disk \"d\" of item \"a\" cannot hold a replica: give raw, monolithicFlat, monolithicSparse, twoGbMaxExtentFlat, twoGbMaxExtentSparse, vmfs or vmfs-thin",
         ),
         (
             r#"{ id = "d", target = "/a.vmdk", size = "1 GiB" }"#,
-            "disk \"d\" of item \"a\" has a size but no format: give raw, monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or vmfs",
+            "disk \"d\" of item \"a\" has a size but no format: give raw, monolithicFlat, monolithicSparse, twoGbMaxExtentFlat, twoGbMaxExtentSparse, vmfs or vmfs-thin",
         ),
         (
             r#"{ id = "d", target = "/a", size = "513 B" }"#,

@@ -1,0 +1,127 @@
+//! One replicated item: an actor that owns its engine, its disks and its journal.
+//!
+//! The actor is one task. Frames, ends of jobs, orders from the local API and the clock reach it as messages; it
+//! hands them to [`replication_receiver::Item`], which decides, and carries out what that says: jobs go to blocking
+//! threads, frames to the connections. Nothing in the task blocks, and nothing is shared between items but the
+//! number of jobs that may run at once, so what happens to one item stops no other. A panic in a job is caught and
+//! fences the item like an error.
+//!
+//! After an error everything of the item is closed. When the disk or volume went away, it is opened again by
+//! itself, through crash recovery, at growing intervals; otherwise it waits for an order.
+
+mod actor;
+mod alerts;
+mod link;
+mod open;
+mod record;
+mod running;
+mod status;
+mod target;
+
+pub(crate) use link::{ConnectionId, Link, OUTGOING_QUEUE};
+pub(crate) use open::Place;
+pub(crate) use status::{Condition, Snapshot, point};
+
+use crate::clock::Clock;
+use crate::config;
+use change_stream::Frame;
+use control_api::Failure;
+use journal::BatchNumber;
+use replication_receiver::Storage;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Messages from connections that wait for the actor. Each holds about a mebibyte at most.
+const INPUT_QUEUE: usize = 4;
+/// Orders that wait for the actor.
+const ORDER_QUEUE: usize = 8;
+
+/// What comes from a connection.
+pub(crate) enum Input {
+    /// A peer that may replicate this item opened a connection.
+    Connected { connection: ConnectionId, hello: Frame, link: Link },
+    /// Frames came; `drained` when nothing more has arrived behind them.
+    Frames { connection: ConnectionId, frames: Vec<Frame>, drained: bool },
+    /// The connection is gone.
+    Disconnected { connection: ConnectionId },
+}
+
+/// What someone in charge wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Failover(BatchNumber),
+    CancelFailover,
+    Commit,
+    Resume,
+    Resync,
+    ShutDown,
+}
+
+/// An order and where its acceptance is told.
+pub(crate) struct Ordered {
+    order: Order,
+    accepted: oneshot::Sender<Result<(), Failure>>,
+}
+
+/// What every actor gets.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) jobs: Arc<Semaphore>,
+    pub(crate) place: Arc<Place>,
+}
+
+/// The rest of the daemon's end of an actor.
+pub(crate) struct ItemHandle {
+    pub(crate) config: Arc<config::Item>,
+    pub(crate) input: mpsc::Sender<Input>,
+    orders: mpsc::Sender<Ordered>,
+    snapshot: watch::Receiver<Snapshot>,
+}
+
+impl ItemHandle {
+    /// Starts the actor.
+    pub(crate) fn start(config: config::Item, surroundings: Surroundings) -> (ItemHandle, JoinHandle<()>) {
+        let config = Arc::new(config);
+        let (input, inputs) = mpsc::channel(INPUT_QUEUE);
+        let (orders, ordered) = mpsc::channel(ORDER_QUEUE);
+        let (publish, snapshot) = watch::channel(Snapshot::starting(surroundings.clock.now()));
+        let actor = actor::Actor::new(config.clone(), surroundings, inputs, ordered, publish);
+        let task = tokio::spawn(actor.run());
+        (ItemHandle { config, input, orders, snapshot }, task)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// How the item stands.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    /// To wait for changes of how it stands.
+    pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    /// Disks and journal, while they are open.
+    pub(crate) fn storage(&self) -> Result<Arc<Storage>, Failure> {
+        let snapshot = self.snapshot.borrow();
+        snapshot.storage.clone().ok_or_else(|| {
+            let (why, next) = snapshot.condition.closed_because(self.name());
+            Failure::new(self.name(), "its disks and journal are closed", why, next)
+        })
+    }
+
+    /// Gives an order; it is accepted or refused at once, and carried out afterwards.
+    pub(crate) async fn order(&self, order: Order) -> Result<(), Failure> {
+        let gone = || {
+            Failure::new(self.name(), "cannot be given an order", "it has been stopped", "restart the daemon")
+        };
+        let (accepted, answer) = oneshot::channel();
+        self.orders.send(Ordered { order, accepted }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

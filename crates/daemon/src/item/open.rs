@@ -1,0 +1,210 @@
+//! Opens an item: its disks exclusively, its journal, through crash recovery; and closes it again.
+
+use super::record::{Committed, Record, RecordError, RecordFile};
+use super::target::{self, Target};
+use crate::config;
+use control_api::StartReport;
+use control_api::time::Time;
+use disk::{Class, Folder};
+use journal::{DiskIdentity, Identity, Options, RecoveryReport};
+use replication_receiver::Storage;
+use retention_volume::{RetentionVolume, VolumeId};
+use std::path::PathBuf;
+use std::sync::Arc;
+use vmdk::Image;
+
+/// Where items are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) state_folder: PathBuf,
+    pub(crate) retention: config::Retention,
+}
+
+/// Why an item cannot be opened, or had to be closed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Problem {
+    pub(super) class: Class,
+    pub(super) why: String,
+}
+
+impl Problem {
+    pub(super) fn new(class: Class, why: impl Into<String>) -> Problem {
+        Problem { class, why: why.into() }
+    }
+}
+
+impl From<disk::Error> for Problem {
+    fn from(error: disk::Error) -> Problem {
+        Problem::new(error.class(), error.to_string())
+    }
+}
+
+impl From<vmdk::Error> for Problem {
+    fn from(error: vmdk::Error) -> Problem {
+        Problem::new(error.class(), error.to_string())
+    }
+}
+
+impl From<retention_volume::Error> for Problem {
+    fn from(error: retention_volume::Error) -> Problem {
+        Problem::new(error.class(), error.to_string())
+    }
+}
+
+impl From<replication_receiver::Error> for Problem {
+    fn from(error: replication_receiver::Error) -> Problem {
+        Problem::new(error.class(), error.to_string())
+    }
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Problem {
+        Problem::new(Class::Operator, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Problem {
+        Problem::new(Class::Operator, format!("the kernel gives no random bytes: {error}"))
+    }
+}
+
+/// An open item.
+pub(super) struct Opened {
+    pub(super) storage: Arc<Storage>,
+    pub(super) images: Vec<Arc<Image>>,
+    /// True when all its disks are known to be zero.
+    pub(super) blank: bool,
+    pub(super) report: StartReport,
+}
+
+/// What there is to be opened.
+pub(super) enum Found {
+    Opened(Box<Opened>),
+    Committed(Committed),
+}
+
+/// How an item is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Replicate again after a commit, and make a new journal where the old one is lost.
+    pub(super) start_over: bool,
+}
+
+/// Opens an item, through crash recovery where that is needed.
+pub(super) fn open(
+    place: &Place,
+    config: &config::Item,
+    manner: Manner,
+    now: Time,
+) -> Result<Found, Problem> {
+    let file = RecordFile::of(&place.state_folder, &config.name);
+    let mut record = file.load()?;
+    if let Some(committed) = record.committed {
+        if !manner.start_over {
+            return Ok(Found::Committed(committed));
+        }
+        remove_journal(place, config, None)?;
+        record = Record::default();
+        file.save(&record)?;
+    }
+    let known = record.volume.as_deref().filter(|_| !manner.start_over).and_then(VolumeId::parse);
+    let volume =
+        RetentionVolume::open(&place.retention.folder, place.retention.trial_folder, known.as_ref())?;
+    let folder: Arc<dyn Folder> = Arc::new(volume.item_folder(&config.name)?);
+    let fresh = folder.list()?.is_empty();
+    if fresh && known.is_some() {
+        return Err(lost_journal(config, &folder));
+    }
+    let targets: Vec<Target> = config.disks.iter().map(target::open).collect::<Result<_, _>>()?;
+    let identity = identity(config, &targets);
+    let disks = targets.iter().map(|target| target.disk.clone()).collect();
+    let (storage, recovery) = if fresh {
+        (Storage::create(folder, identity, disks, Options::default())?, None)
+    } else {
+        let (storage, report) = Storage::open(folder, identity, disks, Options::default())?;
+        (storage, Some(report))
+    };
+    let volume = volume.id().to_string();
+    if record.volume.as_ref() != Some(&volume) {
+        file.save(&Record { volume: Some(volume), ..record })?;
+    }
+    let report = StartReport {
+        time: now,
+        recovered: recovery.is_some_and(|report| report.pending > 0),
+        summary: summary(recovery, &targets),
+    };
+    Ok(Found::Opened(Box::new(Opened {
+        storage: Arc::new(storage),
+        blank: targets.iter().all(|target| target.blank),
+        images: targets.into_iter().filter_map(|target| target.image).collect(),
+        report,
+    })))
+}
+
+fn lost_journal(config: &config::Item, folder: &Arc<dyn Folder>) -> Problem {
+    let name = &config.name;
+    Problem::new(
+        Class::Operator,
+        format!(
+            "the journal of item {name} is gone: {} is empty, though the retention volume is the same one; bring \
+             it back, or give up its recovery points by mtctl resync {name}",
+            folder.name()
+        ),
+    )
+}
+
+fn identity(config: &config::Item, targets: &[Target]) -> Identity {
+    let disks = config.disks.iter().zip(targets);
+    Identity {
+        item: config.name.clone(),
+        disks: disks
+            .map(|(disk, target)| DiskIdentity { id: disk.id.clone(), size: target.disk.size() })
+            .collect(),
+    }
+}
+
+fn summary(recovery: Option<RecoveryReport>, targets: &[Target]) -> String {
+    let made = targets.iter().filter(|target| target.blank).count();
+    match recovery {
+        None if made > 0 => format!("new journal, {made} of {} disks made", targets.len()),
+        None => "new journal, disks that existed".to_string(),
+        Some(report) if report.pending == 0 => {
+            format!("closed cleanly at batch {}", report.boundary)
+        }
+        Some(report) => format!(
+            "not closed cleanly: {} batches were in flight, {} of them were undone, {} put back; disks stand at \
+             batch {}",
+            report.pending,
+            report.undone,
+            disk::Bytes(report.restored_bytes),
+            report.boundary
+        ),
+    }
+}
+
+/// Closes images as a clean shutdown does. The first failure is reported; the rest is closed all the same.
+pub(super) fn close_images(images: &[Arc<Image>]) -> Result<(), Problem> {
+    let results: Vec<disk::Result<()>> = images.iter().map(|image| image.close()).collect();
+    results.into_iter().collect::<disk::Result<()>>().map_err(Problem::from)
+}
+
+/// Records a commit, then removes the journal: the disks will be changed by others now, so its before-images no
+/// longer lead back to any state there ever was.
+pub(super) fn commit(place: &Place, config: &config::Item, committed: Committed) -> Result<(), Problem> {
+    let file = RecordFile::of(&place.state_folder, &config.name);
+    let record = file.load()?;
+    let known = record.volume.as_deref().and_then(VolumeId::parse);
+    file.save(&Record { volume: None, committed: Some(committed) })?;
+    remove_journal(place, config, known.as_ref())
+}
+
+fn remove_journal(place: &Place, config: &config::Item, known: Option<&VolumeId>) -> Result<(), Problem> {
+    let volume = RetentionVolume::open(&place.retention.folder, place.retention.trial_folder, known)?;
+    let folder = volume.item_folder(&config.name)?;
+    for name in folder.list()? {
+        folder.remove(&name)?;
+    }
+    Ok(folder.sync()?)
+}

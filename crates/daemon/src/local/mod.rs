@@ -1,0 +1,6 @@
+//! The daemon's end of the local API.
+
+mod calls;
+mod server;
+
+pub(crate) use server::{bind, serve};

@@ -1,0 +1,63 @@
+//! The daemon as a whole: what its parts share.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::item::{ItemHandle, Order, Place, Surroundings};
+use crate::test_failover::TestFailovers;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// A running master target.
+pub(crate) struct MasterTarget {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    /// Where sources connect: the port is known only now when the configuration left it open.
+    pub(crate) listen: SocketAddr,
+    pub(crate) items: Vec<ItemHandle>,
+    pub(crate) test_failovers: Arc<TestFailovers>,
+}
+
+impl MasterTarget {
+    /// Starts every item; the tasks end when the items are shut down.
+    pub(crate) fn start(config: Config, listen: SocketAddr) -> (MasterTarget, Vec<JoinHandle<()>>) {
+        let clock = Clock::start();
+        let surroundings = Surroundings {
+            clock,
+            jobs: Arc::new(Semaphore::new(config.limits.jobs)),
+            place: Arc::new(Place {
+                state_folder: config.state_folder.clone(),
+                retention: config.retention.clone(),
+            }),
+        };
+        let start = |item: &crate::config::Item| ItemHandle::start(item.clone(), surroundings.clone());
+        let (items, tasks) = config.items.iter().map(start).unzip();
+        let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
+        let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
+        (MasterTarget { config, clock, listen, items, test_failovers }, tasks)
+    }
+
+    /// Has every item finish what is in flight and close, all at the same time.
+    pub(crate) async fn shut_down(&self, tasks: Vec<JoinHandle<()>>) {
+        self.test_failovers.stop_all().await;
+        for item in &self.items {
+            // An item that is gone already needs no order.
+            let _ = item.order(Order::ShutDown).await;
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+
+    /// One line for systemd.
+    pub(crate) fn summary(&self) -> String {
+        let closed = self.items.iter().filter(|item| item.snapshot().storage.is_none()).count();
+        match (self.items.len(), closed) {
+            (0, _) => "no item is configured".to_string(),
+            (all, 0) => format!("{all} items open"),
+            (all, closed) => format!("{} items open, {closed} not; see mtctl status", all - closed),
+        }
+    }
+}

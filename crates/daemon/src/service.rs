@@ -1,0 +1,102 @@
+//! Starting and stopping the daemon, and telling systemd about it.
+
+use crate::config::Config;
+use crate::master_target::MasterTarget;
+use crate::{local, sources};
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use transport::tls::{ServerTls, TlsFiles};
+
+/// How often systemd is told how things stand.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the master target until it is asked to stop by SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    run_until(config, stop).await
+}
+
+/// Runs the master target until `stop` completes; then finishes what is in flight and closes everything.
+pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    let files = TlsFiles {
+        certificate: config.tls.certificate.clone(),
+        key: config.tls.key.clone(),
+        ca: config.tls.ca.clone(),
+    };
+    let tls = ServerTls::load(&files)?;
+    for warning in tls.warnings() {
+        tracing::warn!("{warning}");
+    }
+    make_state_folder(&config.state_folder)?;
+    let socket = config.socket.clone();
+    let api = local::bind(&socket)
+        .with_context(|| format!("cannot listen at {}; name another socket in mtd.toml", socket.display()))?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen for sources at {}; change listen in mtd.toml", config.listen)
+    })?;
+    let address = listener.local_addr().context("the socket for sources has no address")?;
+    let (target, tasks) = MasterTarget::start(config, address);
+    let target = Arc::new(target);
+    tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
+    let serving = [
+        tokio::spawn(local::serve(api, target.clone())),
+        tokio::spawn(sources::serve(listener, tls, target.clone())),
+        tokio::spawn(keep_systemd_informed(target.clone())),
+    ];
+    notify(&[NotifyState::Ready]);
+    stop.await;
+    tracing::info!("stopping: what is in flight is finished first");
+    notify(&[NotifyState::Stopping]);
+    for task in &serving[1..] {
+        task.abort();
+    }
+    target.shut_down(tasks).await;
+    serving[0].abort();
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn make_state_folder(folder: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the state folder {}; change state_folder", folder.display()))
+}
+
+async fn keep_systemd_informed(target: Arc<MasterTarget>) {
+    let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 3);
+    let every = watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
+    let mut told = String::new();
+    loop {
+        let summary = target.summary();
+        if summary != told {
+            notify(&[NotifyState::Status(&summary)]);
+            told = summary;
+        }
+        if watchdog.is_some() {
+            notify(&[NotifyState::Watchdog]);
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("cannot tell systemd: {error}");
+    }
+}

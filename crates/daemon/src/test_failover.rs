@@ -1,0 +1,258 @@
+//! Test failovers: writable views of recovery points, served over NBD while replication goes on.
+
+use crate::item::ItemHandle;
+use crate::views::{HeldView, resolve};
+use block_device::{Caching, HostFolder};
+use control_api::time::Time;
+use control_api::{Failure, NbdExport, PointSelector, TestFailover};
+use disk::{Disk, Folder};
+use nbd::{Export, Overlay};
+use replication_receiver::Storage;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use transport::nbd_server::{self, Limits, Listener, Security, Served};
+
+/// Test failovers at once: each holds memory for its map of what was written.
+const MOST: usize = 32;
+
+/// All test failovers of the daemon.
+pub(crate) struct TestFailovers {
+    scratch_folder: PathBuf,
+    socket_folder: PathBuf,
+    list: Mutex<BTreeMap<u64, Running>>,
+}
+
+struct Running {
+    about: TestFailover,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What a view needs from a blocking thread: the point and its exports.
+struct Prepared {
+    point: control_api::Point,
+    exports: Vec<(Export, u64)>,
+}
+
+impl TestFailovers {
+    /// None yet. What is written to them goes to the state folder; their sockets stand beside the daemon's own.
+    pub(crate) fn new(state_folder: &Path, socket_folder: &Path) -> TestFailovers {
+        TestFailovers {
+            scratch_folder: state_folder.join("test-failover"),
+            socket_folder: socket_folder.to_path_buf(),
+            list: Mutex::default(),
+        }
+    }
+
+    /// Starts one.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        item: &ItemHandle,
+        selector: PointSelector,
+        listen: Option<String>,
+        now: Time,
+    ) -> Result<TestFailover, Failure> {
+        let failed = |why: &dyn std::fmt::Display, next: &str| {
+            Failure::new(item.name(), "cannot start a test failover", why, next)
+        };
+        let storage = item.storage()?;
+        let id = self.free_id().ok_or_else(|| {
+            failed(&format!("{MOST} are under way already"), "stop one first: mtctl test-failover list")
+        })?;
+        let scratch = self.scratch_folder.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare(&storage, &selector, &scratch, id))
+            .await
+            .map_err(|error| failed(&error, "see the log"))??;
+        let (listener, address) = self
+            .listen(id, listen)
+            .await
+            .map_err(|why| failed(&why, "give another address: --listen unix:PATH or tcp:ADDRESS:PORT"))?;
+        let served = Served::new();
+        let mut exports = Vec::new();
+        for (export, size) in prepared.exports {
+            let disk = export.name().to_string();
+            exports.push(NbdExport { uri: address.uri(&disk), disk, size });
+            served.add(export).map_err(|error| failed(&error, "give the disks of the item different ids"))?;
+        }
+        let about =
+            TestFailover { id, item: item.name().to_string(), point: prepared.point, started: now, exports };
+        self.run(about.clone(), item, listener, served, address);
+        Ok(about)
+    }
+
+    fn free_id(&self) -> Option<u64> {
+        let list = self.list();
+        let next = list.keys().next_back().map_or(1, |last| last + 1);
+        (list.len() < MOST).then_some(next)
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Running>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn listen(&self, id: u64, listen: Option<String>) -> Result<(Listener, Address), String> {
+        let listen = listen.unwrap_or_else(|| {
+            format!("unix:{}", self.socket_folder.join(format!("test-failover-{id}.sock")).display())
+        });
+        match listen.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => {
+                let path = PathBuf::from(path);
+                let listener = Listener::unix(&path).map_err(|error| error.to_string())?;
+                Ok((listener, Address::Unix(path)))
+            }
+            Some(("tcp", address)) => {
+                let listener = Listener::tcp(address).await.map_err(|error| error.to_string())?;
+                let address = listener.address().map_err(|error| error.to_string())?;
+                Ok((listener, Address::Tcp(address)))
+            }
+            _ => Err(format!("{listen:?} is no address to listen at")),
+        }
+    }
+
+    /// Serves until it is stopped, or the item is closed.
+    fn run(
+        self: &Arc<Self>,
+        about: TestFailover,
+        item: &ItemHandle,
+        listener: Listener,
+        served: Served,
+        address: Address,
+    ) {
+        let (stop, mut stopped) = watch::channel(false);
+        let (id, name) = (about.id, about.item.clone());
+        tracing::info!(item = %name, id, point = about.point.number, "test failover started");
+        self.list().insert(id, Running { about, stop, task: None });
+        let mut snapshot = item.watch();
+        let registry = self.clone();
+        let task = tokio::spawn(async move {
+            let shutdown = async move {
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                    _ = snapshot.wait_for(|snapshot| snapshot.storage.is_none()) => {}
+                }
+            };
+            nbd_server::serve(listener, served, Security::Off, Limits::default(), shutdown).await;
+            address.clean_up();
+            registry.list().remove(&id);
+            tracing::info!(item = %name, id, "test failover ended");
+        });
+        if let Some(running) = self.list().get_mut(&id) {
+            running.task = Some(task);
+        }
+    }
+
+    /// Ends one; it is gone when this returns.
+    pub(crate) async fn stop(&self, id: u64) -> Result<(), Failure> {
+        let task = match self.list().get_mut(&id) {
+            None => {
+                return Err(Failure::new(
+                    format!("test failover {id}"),
+                    "cannot be stopped",
+                    "there is none of this number",
+                    "mtctl test-failover list shows those there are",
+                ));
+            }
+            Some(running) => {
+                running.stop.send_replace(true);
+                running.task.take()
+            }
+        };
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+        Ok(())
+    }
+
+    /// Ends all.
+    pub(crate) async fn stop_all(&self) {
+        let ids: Vec<u64> = self.list().keys().copied().collect();
+        for id in ids {
+            let _ = self.stop(id).await;
+        }
+    }
+
+    /// Those that are under way.
+    pub(crate) fn all(&self) -> Vec<TestFailover> {
+        self.list().values().map(|running| running.about.clone()).collect()
+    }
+}
+
+fn prepare(
+    storage: &Arc<Storage>,
+    selector: &PointSelector,
+    scratch: &Path,
+    id: u64,
+) -> Result<Prepared, Failure> {
+    let point = resolve(storage, selector)?;
+    let failed = |why: &dyn std::fmt::Display| {
+        let next = "check the state folder and the item: mtctl items";
+        Failure::new(&storage.identity().item, "cannot start a test failover", why, next)
+    };
+    std::fs::create_dir_all(scratch).map_err(|error| failed(&error))?;
+    let folder = HostFolder::open(scratch, Caching::PageCache).map_err(|error| failed(&error))?;
+    let views = HeldView::all(storage, point.number).map_err(|error| failed(&error))?;
+    let mut exports = Vec::new();
+    for (n, (view, identity)) in views.into_iter().zip(&storage.identity().disks).enumerate() {
+        let overlay = overlay(&folder, view, &format!("{id}-{n}")).map_err(|error| failed(&error))?;
+        exports.push((Export::new(&identity.id, Arc::new(overlay), false), identity.size.0));
+    }
+    Ok(Prepared { point: crate::item::point(point), exports })
+}
+
+/// The scratch file has no name from the start on: it goes away with its last user, even after a crash.
+fn overlay(folder: &HostFolder, view: HeldView, name: &str) -> disk::Result<Overlay> {
+    if folder.list()?.iter().any(|existing| existing == name) {
+        folder.remove(name)?;
+    }
+    let scratch = folder.create(name)?;
+    folder.remove(name)?;
+    let base: Arc<dyn Disk> = Arc::new(view);
+    Overlay::new(base, scratch)
+}
+
+/// Where clients find a test failover.
+enum Address {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+impl Address {
+    fn uri(&self, export: &str) -> String {
+        match self {
+            Address::Unix(path) => {
+                format!("nbd+unix:///{}?socket={}", escaped(export), escaped(&path.display().to_string()))
+            }
+            Address::Tcp(address) => format!("nbd://{address}/{}", escaped(export)),
+        }
+    }
+
+    fn clean_up(&self) {
+        if let Address::Unix(path) = self {
+            // Whoever comes next replaces a socket that nobody listens at.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Percent-encoded, as a part of a URI.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_name_export_and_place() {
+        let unix = Address::Unix("/run/a b.sock".into());
+        assert_eq!(unix.uri("disk#0"), "nbd+unix:///disk%230?socket=/run/a%20b.sock");
+        assert_eq!(Address::Tcp("127.0.0.1:10809".into()).uri("d"), "nbd://127.0.0.1:10809/d");
+    }
+}
