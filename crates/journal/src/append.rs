@@ -252,9 +252,12 @@ impl Journal {
         })
     }
 
-    /// Writes the index of the open segment and makes it all durable: a segment with a successor is whole.
+    /// Writes the index of the open segment and makes it all durable: a segment with a successor is whole. The
+    /// records are durable before the index is written, so that after a loss of power an index that is there speaks
+    /// of records that are there.
     fn close(&self, open: &Open) -> Result<()> {
         let doing = "closing a segment";
+        open.file.sync().map_err(|error| self.fence(doing, error))?;
         let (end, written) = match &*open.segment.read() {
             Index::Stored(_) => return Ok(()),
             Index::Memory(index) => {
