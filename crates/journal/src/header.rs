@@ -70,14 +70,10 @@ impl SegmentHeader {
         (out, checksum)
     }
 
-    /// Parses `bytes`, which are exactly as long as their prefix says.
+    /// Parses `bytes`, which are exactly as long as their prefix says and have its checksum.
     pub(crate) fn decode(bytes: &[u8]) -> Parsed<SegmentHeader> {
         let mut reader = Reader::new(bytes);
-        reader.bytes(8)?;
-        if reader.u32()? != crc32c::crc32c(bytes.get(12..).unwrap_or(&[])) {
-            return Err("the checksum of the segment's header is wrong");
-        }
-        reader.bytes(8)?;
+        reader.bytes(Prefix::SIZE)?;
         let (previous, first, applied) = (reader.u32()?, reader.u64()?, reader.u64()?);
         let (disks, name, anchor) = (reader.u16()?, reader.u16()?, reader.u32()?);
         if usize::from(disks) > MAX_DISKS || first == 0 {

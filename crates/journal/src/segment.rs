@@ -79,10 +79,6 @@ impl Segment {
         }
         let start = read_vec(file, 0, size.min(4096) as usize).map_err(failed())?;
         let prefix = Prefix::decode(&start).map_err(corrupt)?;
-        if prefix.version > VERSION {
-            let segment = format!("{}/{name}", store.name());
-            return Err(Error::Version { segment, version: prefix.version, known: VERSION });
-        }
         if prefix.length as u64 > size {
             return Err(corrupt("the file is too short for its header"));
         }
@@ -90,6 +86,13 @@ impl Segment {
             Some(bytes) => bytes.to_vec(),
             None => read_vec(file, 0, prefix.length).map_err(failed())?,
         };
+        if crc32c::crc32c(&bytes[12..]) != prefix.checksum {
+            return Err(corrupt("the checksum of the segment's header is wrong"));
+        }
+        if prefix.version > VERSION {
+            let segment = format!("{}/{name}", store.name());
+            return Err(Error::Version { segment, version: prefix.version, known: VERSION });
+        }
         let header = SegmentHeader::decode(&bytes).map_err(corrupt)?;
         if header.identity != store.identity {
             return Err(Error::Identity {
