@@ -37,7 +37,9 @@ pub(crate) fn run(no_skips: bool) -> Result<()> {
     drop(command);
     let summary = pass_on(reader);
     let status = child.wait()?;
-    print!("{}", summary.text(begun.elapsed()));
+    if summary.programs > 0 {
+        print!("{}", summary.text(begun.elapsed()));
+    }
     if !status.success() {
         bail!("{words} failed ({status})");
     }
