@@ -24,8 +24,8 @@ pub(crate) fn run() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(" "));
     let Some(privilege) = privilege() else { bail!(advice(&missing)) };
+    println!("installing {}", missing.join(" "));
     // The package lists may be absent or stale: fetch them only when it does not work without.
     if install(privilege, &missing).is_err() {
         run_command(&mut apt_get(privilege, &["update", "-q"]))?;
