@@ -67,7 +67,7 @@ fn invariant_5_a_flipped_bit_in_the_journal_is_found_or_harmless() {
                 found += 1;
             }
             let file = item.folder.file(&name).unwrap();
-            restore(&*file, &before);
+            restore(&file, &before);
         }
     }
     assert!(flips > 1000 && found > 50, "{found} of {flips}");

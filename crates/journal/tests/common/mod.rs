@@ -49,9 +49,13 @@ pub(crate) fn small() -> Options {
 }
 
 pub(crate) fn identity() -> Identity {
+    identity_of(&SIZES)
+}
+
+fn identity_of(sizes: &[u64]) -> Identity {
     let disk =
         |(number, size): (usize, &u64)| DiskIdentity { id: format!("disk{number}"), size: Bytes(*size) };
-    Identity { item: "web01".to_owned(), disks: SIZES.iter().enumerate().map(disk).collect() }
+    Identity { item: "web01".to_owned(), disks: sizes.iter().enumerate().map(disk).collect() }
 }
 
 pub(crate) fn header(number: u64) -> BatchHeader {
@@ -69,13 +73,19 @@ pub(crate) fn header(number: u64) -> BatchHeader {
 
 impl Item {
     pub(crate) fn new(options: Options) -> Item {
+        Item::with_sizes(options, &SIZES)
+    }
+
+    /// An item with disks of other sizes.
+    pub(crate) fn with_sizes(options: Options, sizes: &[u64]) -> Item {
         let folder = SimFolder::new("/retention/web01");
         let power = folder.power().clone();
         let disk =
             |(number, size): (usize, &u64)| SimFile::disk(format!("disk{number}"), Bytes(*size), &power);
-        let disks: Vec<_> = SIZES.iter().enumerate().map(disk).collect();
-        let journal = Journal::create(Arc::new(folder.clone()), &identity(), options.clone()).unwrap();
-        let blank = SIZES.iter().map(|size| vec![0; *size as usize]).collect();
+        let disks: Vec<_> = sizes.iter().enumerate().map(disk).collect();
+        let identity = identity_of(sizes);
+        let journal = Journal::create(Arc::new(folder.clone()), &identity, options.clone()).unwrap();
+        let blank = sizes.iter().map(|size| vec![0; *size as usize]).collect();
         Item {
             folder,
             power,
