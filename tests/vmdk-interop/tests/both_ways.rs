@@ -144,3 +144,24 @@ fn a_new_format_holds_what_a_raw_disk_held_when_qemu_converts() {
         scratch.assert_sound();
     }
 }
+
+/// One write into each of more tables than stay in memory, changed or not.
+#[test]
+fn more_tables_than_memory_holds() {
+    let scratch = Scratch::new();
+    let tables = 4500;
+    let table = 32 << 20;
+    let image = scratch.create(Format::MonolithicSparse, tables * table);
+    for index in 0..tables {
+        image.write_at(Bytes(index * table + 70_000), &index.to_le_bytes()).unwrap();
+    }
+    image.sync().unwrap();
+    for index in (0..tables).rev() {
+        let mut seen = [0; 8];
+        image.read_at(Bytes(index * table + 70_000), &mut seen).unwrap();
+        assert_eq!(u64::from_le_bytes(seen), index);
+    }
+    image.close().unwrap();
+    drop(image);
+    scratch.assert_sound();
+}

@@ -215,7 +215,6 @@ fn unquote(value: &str) -> &str {
 }
 
 /// An extent line, cut into what stands before the quotes, between them, and behind them.
-#[allow(clippy::type_complexity)]
 fn split_extent(line: &str) -> Option<(&str, Option<(&str, &str)>)> {
     let Some((head, quoted)) = line.split_once('"') else {
         return Some((line, None));
