@@ -2,9 +2,9 @@
 
 use crate::wire::can;
 use crate::{Error, MAX_NAME, Result};
-use disk::Disk;
+use disk::{Allocation, ByteRange, Bytes, Disk, Extent};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 /// A disk under a name.
 pub struct Export {
@@ -12,12 +12,16 @@ pub struct Export {
     disk: Arc<dyn Disk>,
     read_only: bool,
     withdrawn: AtomicBool,
+    /// The last stretch that was found to be data. Reading it as data stays right whatever happens to it, so this
+    /// spares the reads of a long stretch a lookup each, which some file systems answer slowly.
+    known_data: Mutex<ByteRange>,
 }
 
 impl Export {
     /// `disk` under `name`; with `read_only`, everything that would change it is refused.
     pub fn new(name: impl Into<String>, disk: Arc<dyn Disk>, read_only: bool) -> Export {
-        Export { name: name.into(), disk, read_only, withdrawn: AtomicBool::new(false) }
+        let known_data = Mutex::new(ByteRange::between(Bytes::ZERO, Bytes::ZERO));
+        Export { name: name.into(), disk, read_only, withdrawn: AtomicBool::new(false), known_data }
     }
 
     /// The name that clients ask for.
@@ -38,6 +42,29 @@ impl Export {
     /// True once it has been removed: every further request of a client that still has it open is refused.
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawn.load(Ordering::Acquire)
+    }
+
+    /// The stretch from `offset` on as far as it is one kind, where a hole is certain and data is a safe guess.
+    pub(crate) fn stretch_at(&self, offset: Bytes) -> disk::Result<Extent> {
+        let known = *self.known_data();
+        if known.start() <= offset && offset < known.end() {
+            return Ok(Extent { length: known.end() - offset, allocation: Allocation::Data });
+        }
+        let found = self.disk.extent_at(offset)?;
+        if found.allocation == Allocation::Data {
+            let end = offset.checked_add(found.length).unwrap_or(self.disk.size());
+            *self.known_data() = ByteRange::between(offset, end);
+        }
+        Ok(found)
+    }
+
+    /// There may be new holes.
+    pub(crate) fn forget_known_data(&self) {
+        *self.known_data() = ByteRange::between(Bytes::ZERO, Bytes::ZERO);
+    }
+
+    fn known_data(&self) -> MutexGuard<'_, ByteRange> {
+        self.known_data.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The transmission flags. All connections reach the same disk, whose sync covers every write that was

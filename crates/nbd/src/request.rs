@@ -80,7 +80,7 @@ impl Request {
         structured: bool,
     ) -> Option<Request> {
         let (errno, why) =
-            writable(header, export, command::FUA, Errno::NoSpace).and_then(|_| limited(header)).err()?;
+            limited(header).and_then(|()| writable(header, export, command::FUA, Errno::NoSpace)).err()?;
         let work = Work::Refuse { errno, why };
         Some(Request { cookie: header.cookie, work, export: export.clone(), structured })
     }
@@ -109,12 +109,14 @@ impl Request {
         }
         let disk = &**self.export.disk();
         let done = match self.work {
-            Work::Read { range, in_one_piece } => read(disk, range, in_one_piece, &mut reply),
+            Work::Read { range, in_one_piece } => read(&self.export, range, in_one_piece, &mut reply),
             Work::Write { offset, data, durable } => {
                 disk.write_at(offset, &data).and_then(|()| finish(disk, durable, &mut reply))
             }
             Work::Zero { range, keep_allocated, durable } => {
-                zero(disk, range, keep_allocated).and_then(|()| finish(disk, durable, &mut reply))
+                let zeroed = zero(disk, range, keep_allocated);
+                self.export.forget_known_data();
+                zeroed.and_then(|()| finish(disk, durable, &mut reply))
             }
             Work::Flush => finish(disk, true, &mut reply),
             Work::Status { range, one } => status(disk, range, one, &mut reply),
@@ -211,7 +213,8 @@ fn zero(disk: &dyn Disk, range: ByteRange, keep_allocated: bool) -> disk::Result
     Ok(())
 }
 
-fn read(disk: &dyn Disk, range: ByteRange, in_one_piece: bool, reply: &mut Reply<'_>) -> disk::Result<()> {
+fn read(export: &Export, range: ByteRange, in_one_piece: bool, reply: &mut Reply<'_>) -> disk::Result<()> {
+    let disk = &**export.disk();
     let pieces = reply.is_structured() && !in_one_piece && range.length() >= Bytes(SMALLEST_HOLE);
     if !pieces {
         disk.read_at(range.start(), reply.data(range, true))?;
@@ -220,7 +223,7 @@ fn read(disk: &dyn Disk, range: ByteRange, in_one_piece: bool, reply: &mut Reply
     let mut offset = range.start();
     while offset < range.end() {
         let rest = ByteRange::between(offset, range.end());
-        let (piece, allocation) = piece(disk, rest)?;
+        let (piece, allocation) = piece(export, rest)?;
         let last = piece.end() == range.end();
         match allocation {
             Allocation::Hole => reply.hole(piece, last),
@@ -232,11 +235,11 @@ fn read(disk: &dyn Disk, range: ByteRange, in_one_piece: bool, reply: &mut Reply
 }
 
 /// The stretch at the front of `rest` that is one hole, or data up to the next hole that is worth telling.
-fn piece(disk: &dyn Disk, rest: ByteRange) -> disk::Result<(ByteRange, Allocation)> {
+fn piece(export: &Export, rest: ByteRange) -> disk::Result<(ByteRange, Allocation)> {
     let mut end = rest.start();
     while end < rest.end() {
         let left = rest.end() - end;
-        let Extent { length, allocation } = disk.extent_at(end)?;
+        let Extent { length, allocation } = export.stretch_at(end)?;
         let length = length.min(left).max(Bytes(1));
         let worth_telling = allocation == Allocation::Hole && length >= Bytes(SMALLEST_HOLE);
         if worth_telling && end == rest.start() {

@@ -34,7 +34,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens at `address`, "host:port" or "[ipv6]:port".
+    /// Listens at `address`, `host:port`; an IPv6 address stands in brackets.
     pub async fn tcp(address: &str) -> Result<Listener> {
         let failed = |cause| Error::Listen { address: address.to_owned(), cause };
         TcpListener::bind(address).await.map(Listener::Tcp).map_err(failed)
