@@ -44,8 +44,11 @@ pub(crate) fn complete_header(file: &dyn Disk, first: &Header) -> Result<Header>
     let footer_at = start + SECTOR_SIZE;
     let bytes = footer.try_into().map_err(|_| missing(footer_at, "footer"))?;
     let footer = Header::decode(bytes).ok_or_else(|| missing(footer_at, "footer"))?;
-    let same = Header { directory_at: first.directory_at, unclean: first.unclean, ..footer.clone() };
-    if same != *first {
+    let shape = |header: &Header| {
+        let Header { version, flags, capacity, grain, table_entries, compression, .. } = *header;
+        (version, flags, capacity, grain, table_entries, compression)
+    };
+    if shape(&footer) != shape(first) || footer.has_footer() {
         return Err(missing(footer_at, "footer, which should repeat the header,"));
     }
     Ok(footer)

@@ -94,6 +94,17 @@ fn inspect(sim: &SimFolder, expected: &Expected, context: &str) {
     expected.check(&read_all(&open(sim, Access::Read).unwrap()).unwrap(), context);
 }
 
+/// Cuts the power again while the image is opened and closed, some times in a row.
+fn crash_while_recovering(sim: &SimFolder, rng: &mut Rng) {
+    for _ in 0..1 + rng.below(3) {
+        sim.power().cut_after(rng.below(5));
+        if let Ok(image) = open(sim, Access::Write) {
+            let _ = image.close();
+        }
+        sim.crash(rng);
+    }
+}
+
 /// Cuts the power at every operation of the script, with several outcomes of the crash for each.
 fn enumerate(format: Format, seed: u64, outcomes: u64) -> u64 {
     let mut cut = 0;
@@ -106,7 +117,11 @@ fn enumerate(format: Format, seed: u64, outcomes: u64) -> u64 {
             sim.power().cut_after(cut);
             let ended = script(&sim, &mut expected, seed);
             finished = ended.is_ok() && !sim.power().is_cut();
-            sim.crash(&mut Rng::new(cut * 1000 + outcome));
+            let mut rng = Rng::new(cut * 1000 + outcome);
+            sim.crash(&mut rng);
+            if rng.one_in(2) {
+                crash_while_recovering(&sim, &mut rng);
+            }
             inspect(&sim, &expected, &format!("{format}, seed {seed}, cut at {cut}, outcome {outcome}"));
         }
         if finished {
