@@ -8,7 +8,7 @@ use disk::{Access, ByteRange, Bytes, Cause, Class, Disk, Folder, MemoryDisk};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,25 +18,20 @@ const SIZE: u64 = 4 << 20;
 /// descriptor, and so holds the device of another.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A loop device over a temporary file; both are gone when it is dropped.
+/// A loop device over a sparse file; detached when it is dropped.
 struct LoopDevice {
     path: String,
-    folder: tempfile::TempDir,
-    _alone: MutexGuard<'static, ()>,
+    image: PathBuf,
 }
 
 impl LoopDevice {
-    fn attach() -> Option<LoopDevice> {
-        if !are_root() {
-            return None;
-        }
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("image");
+    /// Over a new file in `folder`.
+    fn attach(folder: &Path) -> LoopDevice {
+        let image = folder.join("image");
         std::fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
         let output = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        Some(LoopDevice { path: String::from_utf8(output.stdout).unwrap().trim().to_owned(), folder, _alone })
+        LoopDevice { path: String::from_utf8(output.stdout).unwrap().trim().to_owned(), image }
     }
 
     fn open(&self, access: Access, caching: Caching) -> disk::Result<FileDisk> {
@@ -50,16 +45,16 @@ impl Drop for LoopDevice {
     }
 }
 
-/// False, loudly, where we are not root; an error where runs must be complete.
-fn are_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
+/// `None`, loudly, where we are not root; an error where runs must be complete.
+fn as_root() -> Option<MutexGuard<'static, ()>> {
+    if !nix::unistd::geteuid().is_root() {
         assert!(std::env::var_os("MASTER_TARGET_NO_SKIPS").is_none(), "loop devices and mounts need root");
         // Written past the test harness, which keeps back what passing tests print.
         let _ =
             std::io::stderr().write_all(b"SKIPPED: a test of loop devices and mounts, which needs root\n");
+        return None;
     }
-    root
+    Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn command(program: &str, arguments: &[&str]) {
@@ -78,7 +73,9 @@ impl Drop for Mount<'_> {
 
 #[test]
 fn a_block_device_holds_what_a_memory_disk_holds() {
-    let Some(device) = LoopDevice::attach() else { return };
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
     for caching in [Caching::PageCache, Caching::Direct] {
         let mut runner =
             TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(16) });
@@ -95,13 +92,15 @@ fn a_block_device_holds_what_a_memory_disk_holds() {
 
 #[test]
 fn what_is_synced_is_on_the_medium_below() {
-    let Some(device) = LoopDevice::attach() else { return };
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
     let disk = device.open(Access::Write, Caching::Direct).unwrap();
     assert_eq!(disk.size(), Bytes(SIZE));
     let data = bytes(100_000, 1);
     disk.write_at(Bytes(777), &data).unwrap();
     disk.sync().unwrap();
-    let below = std::fs::read(device.folder.path().join("image")).unwrap();
+    let below = std::fs::read(&device.image).unwrap();
     assert!(below[777..100_777] == data);
     drop(disk);
     let reader = device.open(Access::Read, Caching::PageCache).unwrap();
@@ -110,13 +109,15 @@ fn what_is_synced_is_on_the_medium_below() {
 
 #[test]
 fn a_device_in_use_is_refused_with_its_user() {
-    let Some(device) = LoopDevice::attach() else { return };
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
     let writer = device.open(Access::Write, Caching::PageCache).unwrap();
     let error = device.open(Access::Write, Caching::PageCache).unwrap_err();
     assert!(error.to_string().contains("another handle of this process"), "{error}");
     drop(writer);
     command("mkfs.ext4", &["-q", "-F", &device.path]);
-    let mount_point = device.folder.path().join("mount point");
+    let mount_point = folder.path().join("mount point");
     std::fs::create_dir(&mount_point).unwrap();
     command("mount", &[&device.path, mount_point.to_str().unwrap()]);
     let mount = Mount(&mount_point);
@@ -132,10 +133,7 @@ fn a_device_in_use_is_refused_with_its_user() {
 
 #[test]
 fn a_full_volume_refuses_a_write_and_takes_the_next_that_fits() {
-    if !are_root() {
-        return;
-    }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(_alone) = as_root() else { return };
     let place = tempfile::tempdir().unwrap();
     command("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", place.path().to_str().unwrap()]);
     let _mount = Mount(place.path());
@@ -148,4 +146,26 @@ fn a_full_volume_refuses_a_write_and_takes_the_next_that_fits() {
     file.write_at(Bytes(4096), &[3; 4096]).unwrap();
     file.sync().unwrap();
     assert_eq!((file.size(), folder.capacity().unwrap()), (Bytes(8192), Bytes(1 << 20)));
+}
+
+/// Invariant 6: a failed fsync is never retried as if it had worked. The medium loses writes for real: it is a loop
+/// device over a sparse file on a volume that has no room for it.
+#[test]
+fn invariant_6_a_medium_that_loses_writes_fences_the_disk() {
+    let Some(_alone) = as_root() else { return };
+    let place = tempfile::tempdir().unwrap();
+    command("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", place.path().to_str().unwrap()]);
+    let _mount = Mount(place.path());
+    let device = LoopDevice::attach(place.path());
+    let disk = device.open(Access::Write, Caching::PageCache).unwrap();
+    disk.write_at(Bytes(0), &bytes(3 << 20, 1)).unwrap();
+    let lost = disk.sync().unwrap_err();
+    assert!(matches!(lost.cause(), Cause::Io(_) | Cause::NoSpace), "{lost}");
+    let refused = [
+        disk.write_at(Bytes(0), &[1]).unwrap_err(),
+        disk.write_zeroes(ByteRange::between(Bytes(0), Bytes(1))).unwrap_err(),
+        disk.sync().unwrap_err(),
+    ];
+    assert!(refused.iter().all(|error| matches!(error.cause(), Cause::Fenced)), "{refused:?}");
+    disk.read_at(Bytes(0), &mut [0; 4096]).unwrap();
 }
