@@ -258,6 +258,7 @@ fn an_overlay_takes_the_writes_of_all_clients_and_its_base_none() {
             "--iodepth=16",
             "--size=8m",
             "--verify=crc32c",
+            "--verify_state_save=0",
             "--randseed=7",
         ],
     );

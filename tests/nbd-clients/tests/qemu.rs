@@ -106,6 +106,7 @@ fn fio_verifies_what_it_wrote() {
                 "--size=64m",
                 "--io_size=32m",
                 "--verify=crc32c",
+                "--verify_state_save=0",
                 "--verify_fatal=1",
                 "--fsync=64",
                 "--randseed=3",
