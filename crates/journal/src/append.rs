@@ -191,7 +191,7 @@ impl Journal {
             previous: totals.chain,
             position: totals.end,
             first_chunk: totals.chunks,
-            applied: self.applied.load(Ordering::Acquire).max(totals.applied),
+            applied: self.applied.load(Ordering::Acquire).clamp(totals.applied, totals.last),
             synced: open.synced,
         })
     }
@@ -279,7 +279,10 @@ impl Journal {
         let header = SegmentHeader {
             first: newest.as_ref().map_or(1, |newest| newest.number + 1),
             previous: segments.last().map_or(0, |last| last.totals(|totals| totals.chain)),
-            applied: self.applied.load(Ordering::Acquire),
+            applied: self
+                .applied
+                .load(Ordering::Acquire)
+                .min(newest.as_ref().map_or(0, |newest| newest.number)),
             identity: self.store.identity.clone(),
             anchor: newest,
         };

@@ -172,11 +172,19 @@ impl Footer {
                         .checked_add(block.length.into())
                         .is_some_and(|end| end <= self.file_size)
             });
-        let numbers_fit = totals.last >= first - 1
-            && totals.last - (first - 1) <= u64::from(u32::MAX)
+        let batches = first - 1..=totals.last;
+        let numbers_fit = batches.contains(&totals.last)
+            && totals.last - (first - 1) < u64::from(u32::MAX)
+            && totals.applied <= totals.last
+            && totals.without_undo <= totals.last
+            && self.row_blocks.iter().all(|block| block.first >= first && batches.contains(&block.first))
             && self.row_blocks.is_sorted_by_key(|block| block.first)
-            && self.row_blocks.first().map_or(totals.last + 1, |block| block.first) == first;
-        if counts_fit && places_fit && numbers_fit && self.entry_blocks.is_sorted() {
+            && self.row_blocks.is_empty() == (totals.last < first);
+        let spans_fit = self
+            .spans
+            .values()
+            .all(|span| span.start <= span.end && u64::from(span.longest) <= crate::MAX_EXTENT.0);
+        if counts_fit && places_fit && numbers_fit && spans_fit && self.entry_blocks.is_sorted() {
             Ok(())
         } else {
             Err("its footer contradicts itself")
@@ -353,4 +361,84 @@ fn write_rows<E>(
         }
     }
     Ok(row_blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::any_record;
+    use crate::record::{Chunk, NO_CHUNK, TableExtent};
+    use proptest::prelude::*;
+
+    /// An index over records as a segment has them.
+    fn any_index() -> impl Strategy<Value = MemoryIndex> {
+        let extents = proptest::collection::vec((0..3u16, 0..50u64, 1..9000u32, any::<bool>()), 0..80);
+        proptest::collection::vec((any_record(), extents), 0..40).prop_map(|records| {
+            let mut index = MemoryIndex::new(5, 512, 1, 4);
+            let records = records.into_iter().filter(|(record, _)| record.batch.is_some());
+            for (number, (mut record, extents)) in records.enumerate() {
+                record.number = 5 + number as u64;
+                record.place.applied = 4;
+                record.place.position = index.totals.end;
+                record.place.first_chunk = index.totals.chunks;
+                record.extents = extents.len() as u32;
+                record.chunks = extents.len() as u32;
+                let mut places: Vec<_> = extents.iter().map(|extent| (extent.0, extent.1)).collect();
+                places.sort_unstable();
+                places.dedup();
+                let table = |((disk, slot), (_, _, length, zero)): (&(u16, u64), &(u16, u64, u32, bool))| {
+                    TableExtent {
+                        disk: *disk,
+                        offset: slot * 10_000,
+                        length: *length,
+                        new_checksum: 0,
+                        chunk: if *zero { NO_CHUNK } else { 0 },
+                        position: 0,
+                    }
+                };
+                let table: Vec<_> = places.iter().zip(&extents).map(table).collect();
+                record.extents = table.len() as u32;
+                let chunks = vec![Chunk { stored: 9, raw: 10, checksum: 11 }; record.chunks as usize];
+                index.add(5, record, number as u32, &chunks, &table);
+            }
+            index
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_is_found_again_by_its_trailer(index in any_index()) {
+            let mut file = vec![0; index.totals.end as usize];
+            let footer = write_index::<()>(&index, 7, |position, bytes| {
+                assert_eq!(position, file.len() as u64);
+                file.extend_from_slice(bytes);
+                Ok(())
+            }).unwrap();
+            let size = file.len() as u64;
+            let trailer = Trailer::decode(&file[file.len() - TRAILER..], 7, size).unwrap();
+            let start = trailer.position as usize;
+            let bytes = &file[start..start + trailer.length as usize];
+            prop_assert_eq!(crc32c::crc32c(bytes), trailer.checksum);
+            prop_assert_eq!(Footer::decode(bytes, 5, size), Ok(footer.clone()));
+            let mut entries = Vec::new();
+            for (block, (first, checksum)) in footer.entry_blocks.iter().enumerate() {
+                let (position, length) = footer.entry_block(block);
+                let bytes = &file[position as usize..position as usize + length];
+                prop_assert_eq!(crc32c::crc32c(bytes), *checksum);
+                let mut reader = Reader::new(bytes);
+                let from = entries.len();
+                while !reader.is_empty() {
+                    entries.push(crate::index::IndexEntry::decode(&mut reader, 99, index.totals.chunks).unwrap());
+                }
+                prop_assert_eq!(entries[from].key(), *first);
+            }
+            prop_assert!(entries.iter().copied().eq(index.entries()));
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in any::<Vec<u8>>()) {
+            let _ = Footer::decode(&bytes, 1, 1 << 20);
+            let _ = Trailer::decode(&bytes, 1, 1 << 20);
+        }
+    }
 }

@@ -76,7 +76,7 @@ impl SegmentHeader {
         reader.bytes(Prefix::SIZE)?;
         let (previous, first, applied) = (reader.u32()?, reader.u64()?, reader.u64()?);
         let (disks, name, anchor) = (reader.u16()?, reader.u16()?, reader.u32()?);
-        if usize::from(disks) > MAX_DISKS || first == 0 {
+        if usize::from(disks) > MAX_DISKS || applied >= first {
             return Err("the segment's header exceeds the limits of the format");
         }
         let item = reader.text(name.into())?;
@@ -121,4 +121,34 @@ fn decode_anchor(reader: &mut Reader<'_>) -> Parsed<Record> {
         return Err("the batch before the segment is none");
     }
     Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::any_record;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_reads_as_it_was_written(
+            anchor in proptest::option::of(any_record().prop_filter("a batch", |record| record.batch.is_some())),
+            sizes in proptest::collection::vec(any::<u64>(), 0..5),
+            (first, previous, applied) in (8..u64::MAX, any::<u32>(), 0..8u64),
+        ) {
+            let disk = |size| DiskIdentity { id: format!("disk of {size}"), size: Bytes(size) };
+            let identity = Identity { item: "web01".into(), disks: sizes.into_iter().map(disk).collect() };
+            let header = SegmentHeader { first, previous, applied, identity, anchor };
+            let (bytes, checksum) = header.encode();
+            let prefix = Prefix::decode(&bytes).unwrap();
+            prop_assert_eq!((prefix.checksum, prefix.version), (checksum, VERSION));
+            prop_assert_eq!(SegmentHeader::decode(&bytes[..prefix.length]), Ok(header));
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in any::<Vec<u8>>()) {
+            let _ = Prefix::decode(&bytes);
+            let _ = SegmentHeader::decode(&bytes);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 use crate::codec::{Parsed, Put, Reader};
 use crate::record::{Chunk, NO_CHUNK, RECORD_HEADER, Record, TableExtent};
+use crate::types::MAX_EXTENT;
 use std::collections::BTreeMap;
 
 /// Bytes of an [`IndexEntry`] in a block.
@@ -113,11 +114,16 @@ impl IndexEntry {
         out.put_u16(self.disk);
     }
 
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Parsed<IndexEntry> {
+    /// Parses an entry of a segment of so many batches and chunks.
+    pub(crate) fn decode(reader: &mut Reader<'_>, batches: u64, chunks: u32) -> Parsed<IndexEntry> {
         let (offset, length, batch) = (reader.u64()?, reader.u32()?, reader.u32()?);
         let (chunk, position, disk) = (reader.u32()?, reader.u16()?, reader.u16()?);
-        if offset.checked_add(length.into()).is_none() {
-            return Err("an extent ends beyond any disk");
+        let possible = (1..=MAX_EXTENT.0).contains(&length.into())
+            && offset.checked_add(length.into()).is_some()
+            && u64::from(batch) < batches
+            && (chunk == NO_CHUNK || chunk < chunks);
+        if !possible {
+            return Err("an entry of its index is impossible");
         }
         Ok(IndexEntry { disk, offset, length, batch, chunk, position })
     }

@@ -261,23 +261,16 @@ impl Journal {
 }
 
 /// The state over these segments.
-pub(crate) fn describe(store: &Store, segments: Vec<Arc<Segment>>) -> Result<State> {
-    let mut state = State::default();
-    for segment in &segments {
-        let (last, without_undo) = segment.totals(|totals| (totals.last, totals.without_undo));
-        state.floor = state.floor.max(without_undo);
-        if last >= segment.first() {
-            let rows = segment.rows_around(store, last)?;
-            state.newest = rows.into_iter().find(|row| row.number == last);
-        } else if state.newest.is_none() {
-            state.newest = segment.header.anchor.clone();
-        }
+fn describe(store: &Store, segments: Vec<Arc<Segment>>) -> Result<State> {
+    let first = segments.first().map_or(0, |oldest| oldest.first() - 1);
+    let without_undo = segments.iter().map(|segment| segment.totals(|totals| totals.without_undo)).max();
+    let mut newest = segments.first().and_then(|oldest| oldest.header.anchor.clone());
+    if let Some(segment) = segments.iter().rev().find(|segment| segment.last() >= segment.first()) {
+        let last = segment.last();
+        newest = segment.rows_around(store, last)?.into_iter().find(|row| row.number == last);
     }
-    if let Some(oldest) = segments.first() {
-        state.floor = state.floor.max(oldest.first() - 1);
-    }
-    state.segments = Arc::new(segments);
-    Ok(state)
+    let floor = first.max(without_undo.unwrap_or(0));
+    Ok(State { segments: Arc::new(segments), newest, floor })
 }
 
 fn check_identity(folder: &dyn Folder, identity: &Identity) -> Result<()> {

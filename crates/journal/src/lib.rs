@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | **append, sync, prune, …** | one after the other, by a lock | at any time; a view whose point is pruned fails and says so |
 //! | **encode** | at any time, holds no lock | at any time |
-//! | **view reads** | hold no lock while they read files or disks | at any time |
+//! | **view reads** | hold no lock that writing waits for while they read files or disks | at any time |
 //! | **`truncate_after`, [`recover`]** | alone | alone |
 
 mod append;

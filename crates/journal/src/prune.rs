@@ -9,6 +9,7 @@ use crate::index::Totals;
 use crate::journal::Journal;
 use crate::segment::Segment;
 use crate::types::PruneReport;
+use disk::Class;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,9 +58,15 @@ impl Journal {
             only.last() >= only.first() && only.last() <= applied && wanted(only, report.bytes)
         });
         if only.is_some() {
-            self.start_segment(&mut writer)?;
-            self.sync_all(&mut writer)?;
-            self.remove_oldest(&mut report, wanted)?;
+            match self.start_segment(&mut writer) {
+                Ok(()) => {
+                    self.sync_all(&mut writer)?;
+                    self.remove_oldest(&mut report, wanted)?;
+                }
+                // Not even a header fits; what was freed before may be enough.
+                Err(error) if error.class() == Class::Full && report.segments > 0 => {}
+                Err(error) => return Err(error),
+            }
         }
         report.oldest = self.oldest_point()?;
         Ok(report)

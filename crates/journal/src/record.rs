@@ -223,6 +223,7 @@ impl Record {
             && self.data_length <= MAX_BATCH_DATA
             && self.undo_bytes <= u64::from(self.extents) * MAX_EXTENT.0
             && self.place.first_chunk.checked_add(self.chunks).is_some_and(|end| end < NO_CHUNK)
+            && self.place.applied <= self.number
             && self.number < u64::MAX;
         if within { Ok(()) } else { Err("a record exceeds the limits of the format") }
     }
@@ -405,4 +406,77 @@ fn kind_of(code: u8, to: BatchNumber) -> Parsed<Option<BatchKind>> {
         5 => None,
         _ => return Err("a record is of an unknown kind"),
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn any_record() -> impl Strategy<Value = Record> {
+        let text = || "[a-zä]{0,9}";
+        let bookmark = (any::<bool>(), text(), proptest::option::of(text()));
+        let bookmark = bookmark.prop_map(|(application_consistent, name, group)| Bookmark {
+            application_consistent,
+            name,
+            group,
+        });
+        let batch = (0..4u8, any::<[u64; 5]>(), any::<bool>(), proptest::option::of(bookmark));
+        let batch = batch.prop_map(|(kind, numbers, undo, bookmark)| BatchHeader {
+            kind: kind_of(kind + 1, BatchNumber(if kind < 2 { 0 } else { numbers[4] })).unwrap().unwrap(),
+            stream: [kind; 16],
+            first_sequence: numbers[0],
+            last_sequence: numbers[1],
+            source_time: numbers[2],
+            receive_time: numbers[3],
+            bookmark,
+            undo,
+        });
+        (any::<[u64; 2]>(), any::<[u32; 3]>(), 1..u64::MAX, proptest::option::of(batch), 0..99u32).prop_map(
+            |(places, checksums, number, batch, count)| Record {
+                place: Place {
+                    segment: checksums[0],
+                    previous: checksums[1],
+                    position: places[0],
+                    first_chunk: count,
+                    applied: number / 2,
+                    synced: places[1],
+                },
+                number,
+                batch,
+                extents: count,
+                chunks: count / 2,
+                body_checksum: checksums[2],
+                data_length: u64::from(count) * 77,
+                undo_bytes: u64::from(count) * 512,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_as_it_was_written(record in any_record()) {
+            let mut bytes = record.encode().to_vec();
+            let (name, group) = record.texts();
+            bytes.put(name.as_bytes());
+            bytes.put(group.as_bytes());
+            let length = bytes.len();
+            bytes.push(0);
+            prop_assert_eq!(Record::decode_with_texts(&bytes), Ok((record, length)));
+        }
+
+        #[test]
+        fn a_flipped_bit_in_a_header_is_found(record in any_record(), bit in 0..RECORD_HEADER * 8) {
+            let mut bytes = record.encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Record::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_tables_are_parsed_or_refused(mut record in any_record(), body in any::<Vec<u8>>()) {
+            record.body_checksum = crc32c::crc32c(&body);
+            let disks = [DiskIdentity { id: "a".into(), size: Bytes(u64::MAX) }];
+            let _ = record.clone().decode_body(&record.encode(), &body, &disks);
+        }
+    }
 }

@@ -215,10 +215,11 @@ impl Segment {
             }
             let place = footer.entry_block(block);
             let bytes = self.block(store, (Part::Entries, block), place, checksum)?;
+            let batches = footer.totals.last + 1 - self.first();
             let mut reader = Reader::new(&bytes);
             let mut entries = Vec::with_capacity(ENTRIES_PER_BLOCK);
             while !reader.is_empty() {
-                let entry = IndexEntry::decode(&mut reader);
+                let entry = IndexEntry::decode(&mut reader, batches, footer.totals.chunks);
                 entries.push(entry.map_err(|what| store.corrupt(&self.name, place.0, what))?);
             }
             entries.retain(|entry| entry.disk == key.disk && entry.key() >= key);

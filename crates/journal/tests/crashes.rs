@@ -43,6 +43,9 @@ impl Run {
                 let keep_from = number.saturating_sub(10) * 1000;
                 self.item.journal.prune(keep_from, None)?;
             }
+            if step % 11 == 10 {
+                self.item.journal.make_room(u64::MAX)?;
+            }
             current = next;
         }
         let number = self.item.history.len() as u64 - 1;
@@ -53,10 +56,11 @@ impl Run {
         Ok(self.item.journal.record_applied()?)
     }
 
-    fn journal_one(&mut self, rng: &mut Rng) -> Result<Batch, journal::Error> {
+    fn journal_one(&mut self, rng: &mut Rng) -> Result<Batch, Box<dyn std::error::Error>> {
         let number = self.item.history.len() as u64;
-        let batch = if number % 9 == 8 && number - 1 == self.acknowledged {
-            self.item.rollback_batch(number - 3)
+        let oldest = self.item.journal.oldest_point()?.map_or(number, |oldest| oldest.number.0);
+        let batch = if number % 5 == 4 && oldest + 3 <= number {
+            self.item.rollback_batch(number - 3)?
         } else {
             self.item.random_batch(rng)
         };

@@ -75,7 +75,8 @@ fn the_bytes_of_a_journal_are_golden() {
 fn incompressible_data_costs_little_more_than_itself_and_text_less_than_half() {
     let size = 4 << 20;
     let ratio = |data: &[u8]| {
-        let item = common::Item::with_sizes(Options::default(), &[size]);
+        let options = Options { segment_bytes: 16 << 20, ..Options::default() };
+        let item = common::Item::with_sizes(options, &[size]);
         let extents: Vec<UndoExtent<'_>> = data
             .chunks(4096)
             .enumerate()

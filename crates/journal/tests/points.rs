@@ -29,7 +29,7 @@ fn invariant_7_rollback_is_journaled_and_forward_again_is_another() {
         item.run_random(&mut rng, 30);
         for _ in 0..4 {
             let to = 1 + rng.below(item.history.len() as u64 - 1);
-            let back = item.rollback_batch(to);
+            let back = item.rollback_batch(to).unwrap();
             item.run(&back);
             assert!(item.live_contents() == item.history[to as usize], "seed {seed}: rolled back to {to}");
             item.check_points(&format!("seed {seed}, rolled back to {to}"));

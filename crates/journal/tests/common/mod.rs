@@ -6,7 +6,7 @@
 use disk::{ByteRange, Bytes, Disk};
 use journal::{
     BatchHeader, BatchKind, BatchNumber, Before, DiskIdentity, EncodedBatch, Identity, Journal, Options,
-    PointView, Result, UndoExtent,
+    PointView, UndoExtent,
 };
 use std::sync::Arc;
 use testkit::{Power, Rng, SimFile, SimFolder};
@@ -127,7 +127,7 @@ impl Item {
     }
 
     /// Encodes a batch with the before-images of the newest boundary.
-    pub(crate) fn encode(&self, batch: &Batch) -> Result<EncodedBatch> {
+    pub(crate) fn encode(&self, batch: &Batch) -> journal::Result<EncodedBatch> {
         let before = self.history.last().unwrap();
         let extents: Vec<UndoExtent<'_>> = batch
             .writes
@@ -188,28 +188,28 @@ impl Item {
     }
 
     /// The batch that writes boundary `to` over everything that was touched since.
-    pub(crate) fn rollback_batch(&self, to: u64) -> Batch {
+    pub(crate) fn rollback_batch(&self, to: u64) -> Result<Batch, Box<dyn std::error::Error>> {
         let number = self.history.len() as u64;
         let newest = BatchNumber(number - 1);
         let mut header = header(number);
         header.kind = BatchKind::Rollback { to: BatchNumber(to), finished: true };
         let mut writes = Vec::new();
         for disk in 0..SIZES.len() as u16 {
-            let view = self.view(to, disk);
+            let view = PointView::new(self.journal.clone(), BatchNumber(to), disk, self.live(disk))?;
             let mut from = Bytes(0);
             loop {
                 let budget = Bytes(10_000);
-                let ranges = self.journal.touched_after(BatchNumber(to), newest, disk, from, budget).unwrap();
+                let ranges = self.journal.touched_after(BatchNumber(to), newest, disk, from, budget)?;
                 let Some(last) = ranges.last() else { break };
                 from = last.end();
                 for range in ranges {
                     let mut data = vec![0; range.length().as_usize()];
-                    view.read_at(range.start(), &mut data).unwrap();
+                    view.read_at(range.start(), &mut data)?;
                     writes.push(Write { disk, offset: range.start().0, data });
                 }
             }
         }
-        Batch { header, writes }
+        Ok(Batch { header, writes })
     }
 
     pub(crate) fn view(&self, point: u64, disk: u16) -> PointView {
