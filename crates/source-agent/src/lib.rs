@@ -14,6 +14,7 @@
 //! to do, and whatever takes time is a [`Job`] that any thread may run. So the whole agent runs in a simulation as it
 //! does in the `mt-source` process, whose shell is the module `agent`.
 
+pub mod agent;
 mod backlog;
 mod dirty_map;
 mod error;

@@ -1,8 +1,7 @@
 //! Source and target from one seed: whatever breaks on the way, in the end the target equals the source, and every
 //! bookmark was the source at its moment.
 
-mod support;
-
+use crate::support::{Target, Wire};
 use change_stream::{BookmarkKind, Compression, DiskDescription, StreamId};
 use disk::{ByteRange, Bytes, Disk};
 use source_agent::{
@@ -12,7 +11,6 @@ use source_agent::{
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::{Target, Wire};
 use testkit::{Power, Rng, SimFile, SimFolder};
 
 const SIZES: [usize; 2] = [(2 << 20) + 4608, 300 << 10];
@@ -234,7 +232,7 @@ impl World {
     }
 
     fn ack(&mut self) {
-        if let Some(frame) = self.target.ack() {
+        if let Some(frame) = self.target.acknowledge() {
             self.step(Event::Frame(frame));
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Target {
     time: u64,
     durable: Option<Durable>,
     session: Option<TargetSession>,
-    sessions: u64,
+    pub(crate) sessions: u64,
     /// Bookmarks that came while level, with the disks at that moment.
     pub(crate) bookmarks: HashMap<String, Vec<Vec<u8>>>,
     pub(crate) sync_bytes: u64,
@@ -59,7 +59,7 @@ impl Target {
     }
 
     /// Everything received so far is durable; says so.
-    pub(crate) fn ack(&mut self) -> Option<Frame> {
+    pub(crate) fn acknowledge(&mut self) -> Option<Frame> {
         self.save();
         let session = self.session.as_ref().filter(|session| session.greeted)?;
         Some(Frame::Ack { durable_sequence: self.sequence, durable_sync: session.sync_frames })

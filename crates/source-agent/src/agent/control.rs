@@ -1,0 +1,177 @@
+//! The socket that the other commands reach the running agent by: one line of JSON each way.
+
+use super::config::Config;
+use super::driver::DriverHandle;
+use super::hooks;
+use super::host::SteadyClock;
+use super::status::StatusReport;
+use crate::Tracker;
+use anyhow::{Context, Result, bail};
+use change_stream::{BookmarkKind, MAX_TEXT};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, watch};
+
+/// Longest line that is read.
+const MAX_LINE: u64 = 64 << 10;
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// What can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// What the agent is doing.
+    Status,
+    /// Set a bookmark.
+    Bookmark {
+        /// Its name.
+        name: String,
+        /// Run the hooks, and call it application-consistent.
+        #[serde(default)]
+        app_consistent: bool,
+        /// Replication group.
+        #[serde(default)]
+        group: Option<String>,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Answer {
+    /// To `Status`.
+    Status(Box<StatusReport>),
+    /// To `Bookmark`.
+    Bookmark {
+        /// Its number in the stream.
+        sequence: u64,
+    },
+    /// To anything.
+    Error {
+        /// What went wrong and what to do.
+        message: String,
+    },
+}
+
+/// What answering takes.
+pub(crate) struct Control {
+    pub(crate) config: Config,
+    pub(crate) tracker: Arc<Tracker>,
+    pub(crate) driver: DriverHandle,
+    pub(crate) clock: SteadyClock,
+    pub(crate) nbd: Option<String>,
+    /// True once the agent stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// One bookmark at a time: hooks of two must not mix.
+    pub(crate) bookmarks: Mutex<()>,
+}
+
+impl Control {
+    pub(crate) async fn report(&self) -> Result<StatusReport> {
+        let status = self.driver.status().await.context("the agent is stopping")?;
+        Ok(StatusReport::new(&self.config, &status, self.clock.now(), self.nbd.clone()))
+    }
+
+    /// Sets a bookmark; the hooks run for an application-consistent one.
+    pub(crate) async fn bookmark(
+        &self,
+        name: &str,
+        app_consistent: bool,
+        group: Option<&str>,
+    ) -> Result<u64> {
+        if name.is_empty() || name.len() > MAX_TEXT || group.is_some_and(|group| group.len() > MAX_TEXT) {
+            bail!("a bookmark's name has 1 to {MAX_TEXT} bytes, its group at most as many");
+        }
+        let _alone = self.bookmarks.lock().await;
+        let set = |kind| Ok(self.tracker.bookmark(self.clock.now(), kind, name, group)?);
+        if !app_consistent {
+            return set(BookmarkKind::CrashConsistent);
+        }
+        let quiesced = || set(BookmarkKind::ApplicationConsistent);
+        hooks::between(&self.config.hooks, self.stop.clone(), quiesced).await
+    }
+
+    async fn answer(&self, line: &str) -> Answer {
+        let result = match serde_json::from_str(line) {
+            Ok(Request::Status) => self.report().await.map(|report| Answer::Status(Box::new(report))),
+            Ok(Request::Bookmark { name, app_consistent, group }) => {
+                let set = self.bookmark(&name, app_consistent, group.as_deref()).await;
+                set.map(|sequence| Answer::Bookmark { sequence })
+            }
+            Err(error) => Err(anyhow::anyhow!("this is no request: {error}")),
+        };
+        result.unwrap_or_else(|error| Answer::Error { message: format!("{error:#}") })
+    }
+}
+
+/// Listens where nobody else does; a socket left over by a killed agent is replaced.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder of the socket {}", path.display()))?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!("another mt-source listens at {}; stop it first, or set another socket", path.display());
+    }
+    let _ = std::fs::remove_file(path);
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot restrict access to {}", path.display()))?;
+    Ok(listener)
+}
+
+/// Answers requests for ever. A request goes on when its client goes away: what was quiesced is thawed.
+pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                tokio::spawn(serve_one(socket, control.clone()));
+            }
+            Err(error) => {
+                tracing::warn!("a local client could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(mut socket: UnixStream, control: Arc<Control>) {
+    let (read, mut write) = socket.split();
+    let mut line = String::new();
+    let mut limited = BufReader::new(read.take(MAX_LINE));
+    let Ok(Ok(_)) = tokio::time::timeout(REQUEST_LIMIT, limited.read_line(&mut line)).await else { return };
+    let answer = control.answer(&line).await;
+    if let Ok(mut json) = serde_json::to_vec(&answer) {
+        json.push(b'\n');
+        // The client may have gone.
+        let _ = write.write_all(&json).await;
+    }
+}
+
+/// Asks the running agent.
+pub async fn ask(socket: &Path, request: &Request) -> Result<Answer> {
+    let mut stream = UnixStream::connect(socket).await.with_context(|| {
+        format!(
+            "no mt-source answers at {}; start `mt-source replicate`, or name its socket with --socket",
+            socket.display()
+        )
+    })?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await.context("the agent does not take the request")?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_LINE))
+        .read_line(&mut answer)
+        .await
+        .context("the agent does not answer")?;
+    match serde_json::from_str(&answer).context("the agent ended before it answered; see its log")? {
+        Answer::Error { message } => bail!(message),
+        answer => Ok(answer),
+    }
+}

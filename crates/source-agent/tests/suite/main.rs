@@ -1,0 +1,6 @@
+//! The source agent against a target that is an oracle: in a simulation, and as a process.
+
+mod nbd_client;
+mod process;
+mod simulation;
+mod support;
