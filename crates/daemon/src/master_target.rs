@@ -27,10 +27,7 @@ impl MasterTarget {
         let surroundings = Surroundings {
             clock,
             jobs: Arc::new(Semaphore::new(config.limits.jobs)),
-            place: Arc::new(Place {
-                state_folder: config.state_folder.clone(),
-                retention: config.retention.clone(),
-            }),
+            place: Arc::new(Place::new(&config)),
         };
         let start = |item: &crate::config::Item| ItemHandle::start(item.clone(), surroundings.clone());
         let (items, tasks) = config.items.iter().map(start).unzip();

@@ -10,14 +10,47 @@ use journal::{DiskIdentity, Identity, Options, RecoveryReport};
 use replication_receiver::Storage;
 use retention_volume::{RetentionVolume, VolumeId};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use vmdk::Image;
 
 /// Where items are kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) state_folder: PathBuf,
-    pub(crate) retention: config::Retention,
+    state_folder: PathBuf,
+    retention: config::Retention,
+    /// Held while the retention volume is opened, so that one item at a time marks a new one.
+    opening: Mutex<()>,
+}
+
+impl Place {
+    pub(crate) fn new(config: &config::Config) -> Place {
+        Place {
+            state_folder: config.state_folder.clone(),
+            retention: config.retention.clone(),
+            opening: Mutex::new(()),
+        }
+    }
+
+    fn record_file(&self, item: &str) -> RecordFile {
+        RecordFile::of_item(&self.state_folder, item)
+    }
+
+    /// Opens the retention volume, which has to be the one that `record` names, or else the one that any item was
+    /// on before. With `any`, the one that is there is the right one from now on.
+    fn open_volume(&self, record: &Record, any: bool) -> Result<RetentionVolume, Problem> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = RecordFile::of_volume(&self.state_folder);
+        let common = file.load()?.volume;
+        let known = record.volume.clone().or(common.clone()).filter(|_| !any);
+        let known = known.as_deref().and_then(VolumeId::parse);
+        let volume =
+            RetentionVolume::open(&self.retention.folder, self.retention.trial_folder, known.as_ref())?;
+        let id = Some(volume.id().to_string());
+        if common != id {
+            file.save(&Record { volume: id, committed: None })?;
+        }
+        Ok(volume)
+    }
 }
 
 /// Why an item cannot be opened, or had to be closed.
@@ -99,22 +132,20 @@ pub(super) fn open(
     manner: Manner,
     now: Time,
 ) -> Result<Found, Problem> {
-    let file = RecordFile::of(&place.state_folder, &config.name);
+    let file = place.record_file(&config.name);
     let mut record = file.load()?;
     if let Some(committed) = record.committed {
         if !manner.start_over {
             return Ok(Found::Committed(committed));
         }
-        remove_journal(place, config, None)?;
+        remove_journal(place, config, &record, true)?;
         record = Record::default();
         file.save(&record)?;
     }
-    let known = record.volume.as_deref().filter(|_| !manner.start_over).and_then(VolumeId::parse);
-    let volume =
-        RetentionVolume::open(&place.retention.folder, place.retention.trial_folder, known.as_ref())?;
+    let volume = place.open_volume(&record, manner.start_over)?;
     let folder: Arc<dyn Folder> = Arc::new(volume.item_folder(&config.name)?);
     let fresh = folder.list()?.is_empty();
-    if fresh && known.is_some() {
+    if fresh && record.volume.is_some() && !manner.start_over {
         return Err(lost_journal(config, &folder));
     }
     let targets: Vec<Target> = config.disks.iter().map(target::open).collect::<Result<_, _>>()?;
@@ -193,16 +224,14 @@ pub(super) fn close_images(images: &[Arc<Image>]) -> Result<(), Problem> {
 /// Records a commit, then removes the journal: the disks will be changed by others now, so its before-images no
 /// longer lead back to any state there ever was.
 pub(super) fn commit(place: &Place, config: &config::Item, committed: Committed) -> Result<(), Problem> {
-    let file = RecordFile::of(&place.state_folder, &config.name);
+    let file = place.record_file(&config.name);
     let record = file.load()?;
-    let known = record.volume.as_deref().and_then(VolumeId::parse);
     file.save(&Record { volume: None, committed: Some(committed) })?;
-    remove_journal(place, config, known.as_ref())
+    remove_journal(place, config, &record, false)
 }
 
-fn remove_journal(place: &Place, config: &config::Item, known: Option<&VolumeId>) -> Result<(), Problem> {
-    let volume = RetentionVolume::open(&place.retention.folder, place.retention.trial_folder, known)?;
-    let folder = volume.item_folder(&config.name)?;
+fn remove_journal(place: &Place, config: &config::Item, record: &Record, any: bool) -> Result<(), Problem> {
+    let folder = place.open_volume(record, any)?.item_folder(&config.name)?;
     for name in folder.list()? {
         folder.remove(&name)?;
     }

@@ -35,8 +35,13 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    pub(super) fn of(state_folder: &Path, item: &str) -> RecordFile {
+    pub(super) fn of_item(state_folder: &Path, item: &str) -> RecordFile {
         RecordFile { path: state_folder.join("items").join(format!("{item}.json")) }
+    }
+
+    /// What is common to all items: the retention volume.
+    pub(super) fn of_volume(state_folder: &Path) -> RecordFile {
+        RecordFile { path: state_folder.join("retention-volume.json") }
     }
 
     /// The record; an empty one when there is no file.
@@ -86,7 +91,7 @@ mod tests {
     #[test]
     fn a_record_survives_and_damage_is_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let file = RecordFile::of(folder.path(), "web01");
+        let file = RecordFile::of_item(folder.path(), "web01");
         assert_eq!(file.load().unwrap(), Record::default());
         let record =
             Record { volume: Some("ab-12".into()), committed: Some(Committed { point: 7, time: 9 }) };

@@ -334,10 +334,7 @@ impl Running {
         let Running { item, storage, images, ended, .. } = self;
         drop(item);
         let clean = !matches!(ended, Some(Ended::Fenced(_)));
-        let closed = match clean {
-            true => run_blocking(move || close_images(&images)).await,
-            false => Ok(drop(images)),
-        };
+        let closed = run_blocking(move || if clean { close_images(&images) } else { Ok(()) }).await;
         let patience = tokio::time::Instant::now() + PATIENCE;
         while Arc::strong_count(&storage) > 1 && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,0 +1,5 @@
+//! The daemon as a whole: as processes, and with items that fail.
+
+mod end_to_end;
+mod isolation;
+mod source;
