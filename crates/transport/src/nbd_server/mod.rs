@@ -99,7 +99,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 64, workers: 8, bytes_in_flight: 16 << 20 }
+        Limits { connections: 64, workers: 8, bytes_in_flight: 4 << 20 }
     }
 }
 
