@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use source_agent::agent::config::{self, CompressionName, Config, DiskConfig, Tls};
 use source_agent::agent::control::{Answer, Request, ask};
 use source_agent::agent::{self, ScanOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,21 +37,43 @@ enum Command {
         /// Replication group that the bookmark belongs to.
         #[arg(long)]
         group: Option<String>,
-        /// Socket of the running agent.
-        #[arg(long, default_value = config::DEFAULT_SOCKET)]
-        socket: PathBuf,
+        #[command(flatten)]
+        agent: RunningAgent,
     },
     /// Show what the running agent is doing.
     Status {
         /// As JSON.
         #[arg(long)]
         json: bool,
-        /// Socket of the running agent.
-        #[arg(long, default_value = config::DEFAULT_SOCKET)]
-        socket: PathBuf,
+        #[command(flatten)]
+        agent: RunningAgent,
     },
     /// Show the version.
     Version,
+}
+
+/// Which running agent to ask.
+#[derive(Args)]
+struct RunningAgent {
+    /// Socket of the running agent; that of the configuration file by default.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Configuration file of the running agent.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+impl RunningAgent {
+    fn socket(self) -> Result<PathBuf> {
+        match (self.socket, self.config) {
+            (Some(socket), _) => Ok(socket),
+            (None, Some(path)) => Ok(Config::load(&path)?.socket),
+            (None, None) => match Path::new(config::DEFAULT_PATH) {
+                path if path.exists() => Ok(Config::load(path)?.socket),
+                _ => Ok(config::DEFAULT_SOCKET.into()),
+            },
+        }
+    }
 }
 
 #[derive(Args)]
@@ -175,14 +197,14 @@ fn run(command: Command) -> Result<()> {
             start_log(&config.log)?;
             runtime()?.block_on(agent::scan(config, &options))
         }
-        Command::Bookmark { name, app_consistent, group, socket } => {
+        Command::Bookmark { name, app_consistent, group, agent } => {
             let request = Request::Bookmark { name: name.clone(), app_consistent, group };
-            runtime()?.block_on(ask(&socket, &request))?;
+            runtime()?.block_on(ask(&agent.socket()?, &request))?;
             println!("bookmark {name:?} is set");
             Ok(())
         }
-        Command::Status { json, socket } => {
-            let answer = runtime()?.block_on(ask(&socket, &Request::Status))?;
+        Command::Status { json, agent } => {
+            let answer = runtime()?.block_on(ask(&agent.socket()?, &Request::Status))?;
             if let Answer::Status(report) = answer {
                 let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
                 println!("{text}");

@@ -3,4 +3,5 @@
 mod nbd_client;
 mod process;
 mod simulation;
+mod splitter;
 mod support;

@@ -70,8 +70,8 @@ impl Setup {
     fn ask(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(PROGRAM)
             .args(arguments)
-            .arg("--socket")
-            .arg(self.path("control.sock"))
+            .arg("--config")
+            .arg(self.path("mt-source.toml"))
             .output()
             .unwrap();
         (

@@ -58,6 +58,11 @@ impl Target {
         }
     }
 
+    /// Is level with a stream that has had no change yet, whatever the disks hold.
+    pub(crate) fn adopt(&mut self, stream: StreamId) {
+        self.stream = Some(stream);
+    }
+
     /// Everything received so far is durable; says so.
     pub(crate) fn acknowledge(&mut self) -> Option<Frame> {
         self.save();
