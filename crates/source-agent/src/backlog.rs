@@ -78,18 +78,22 @@ fn segment_name(first: u64) -> String {
 }
 
 impl Backlog {
-    /// Reads what is there, up to the first frame that is torn.
-    pub(crate) fn open(folder: Arc<dyn Folder>, limits: BacklogLimits) -> Result<(Backlog, Contents)> {
+    /// Reads what is there, up to the first frame that is torn. Changes after `completed` are uncertain.
+    pub(crate) fn open(
+        folder: Arc<dyn Folder>,
+        limits: BacklogLimits,
+        completed: u64,
+    ) -> Result<(Backlog, Contents)> {
         let mut names: Vec<String> = folder.list()?;
         names.retain(|name| name.starts_with("segment-"));
         names.sort();
         let mut backlog = Backlog::empty(folder, limits);
-        let mut contents = Contents { newest: None, followed: true };
+        let mut contents = Contents { newest: None, followed: true, uncertain: Vec::new() };
         let mut torn = false;
         for name in names {
             contents.followed &= !torn;
             let file = backlog.folder.open(&name, Access::Write)?;
-            let scan = Scan::of(&file, contents.newest)?;
+            let scan = Scan::of(&file, &mut contents, completed)?;
             if torn || scan.frames == 0 {
                 torn = true;
                 backlog.folder.remove(&name)?;
@@ -99,7 +103,6 @@ impl Backlog {
             if torn {
                 file.set_size(Bytes(scan.length))?;
             }
-            contents.newest = scan.last;
             backlog.adopt(name, file, scan);
         }
         Ok((backlog, contents))
@@ -119,14 +122,13 @@ impl Backlog {
 
     fn adopt(&mut self, name: String, file: Arc<dyn File>, scan: Scan) {
         let (start, length) = (self.end, scan.length);
-        let last = scan.last.map_or(scan.first, |last| last.sequence);
         self.segments.push_back(Segment {
             name,
             file,
             start,
             length,
             first: scan.first,
-            last,
+            last: scan.last,
             touched: scan.touched,
         });
         self.bytes += length;
@@ -304,11 +306,13 @@ fn touch(touched: &mut Vec<(u16, ByteRange)>, touches: Option<(u16, ByteRange)>)
 }
 
 /// What was read back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) newest: Option<LastFrame>,
     /// Nothing but the end of the newest segment was torn.
     pub(crate) followed: bool,
+    /// What the uncertain changes touch.
+    pub(crate) uncertain: Vec<(u16, ByteRange)>,
 }
 
 /// The newest frame that was read back.
@@ -319,9 +323,10 @@ pub(crate) struct LastFrame {
 }
 
 /// What a segment file holds.
+#[derive(Default)]
 struct Scan {
     first: u64,
-    last: Option<LastFrame>,
+    last: u64,
     length: u64,
     frames: u64,
     touched: Vec<(u16, ByteRange)>,
@@ -329,15 +334,15 @@ struct Scan {
 
 impl Scan {
     /// Reads frames until one is torn, damaged, or does not follow the one before.
-    fn of(file: &Arc<dyn File>, before: Option<LastFrame>) -> Result<Scan> {
-        let mut scan = Scan { first: 0, last: before, length: 0, frames: 0, touched: Vec::new() };
+    fn of(file: &Arc<dyn File>, contents: &mut Contents, completed: u64) -> Result<Scan> {
+        let mut scan = Scan::default();
         let size = file.size().0;
         let mut decoder = change_stream::Decoder::new();
         let mut read = 0;
         loop {
             match decoder.next() {
                 Ok(Some(frame)) => {
-                    if !scan.take(&frame) {
+                    if !scan.take(&frame, contents, completed) {
                         break;
                     }
                     scan.length = read - decoder.pending() as u64;
@@ -355,17 +360,21 @@ impl Scan {
         Ok(scan)
     }
 
-    fn take(&mut self, frame: &Frame) -> bool {
+    fn take(&mut self, frame: &Frame, contents: &mut Contents, completed: u64) -> bool {
         let Some(at) = frame.position() else { return false };
-        if self.last.is_some_and(|last| last.sequence + 1 != at.sequence) {
+        if contents.newest.is_some_and(|last| last.sequence + 1 != at.sequence) {
             return false;
         }
         if self.frames == 0 {
             self.first = at.sequence;
         }
         self.frames += 1;
-        self.last = Some(LastFrame { sequence: at.sequence, time: at.time });
+        self.last = at.sequence;
+        contents.newest = Some(LastFrame { sequence: at.sequence, time: at.time });
         touch(&mut self.touched, touches(frame));
+        if at.sequence > completed {
+            touch(&mut contents.uncertain, touches(frame));
+        }
         true
     }
 }

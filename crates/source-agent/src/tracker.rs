@@ -397,10 +397,10 @@ impl Drop for Place {
 
 impl Inner {
     fn open(folder: Arc<dyn Folder>, state: State, limits: BacklogLimits) -> Result<(Inner, Contents)> {
-        let (backlog, contents) = Backlog::open(folder.clone(), limits)?;
         let exists = folder.list()?.iter().any(|name| name == COMPLETED);
         let completed =
             if exists { folder.open(COMPLETED, Access::Write)? } else { folder.create(COMPLETED)? };
+        let (backlog, contents) = Backlog::open(folder.clone(), limits, completed_mark(&completed)?)?;
         let mut inner = Inner {
             folder,
             state,
@@ -434,7 +434,7 @@ impl Inner {
     /// Does what the way the agent ended asks for, and marks it as running.
     fn settle(&mut self, found: Found, contents: Contents, fresh: State) -> Result<Found> {
         let mut found = match found {
-            Found::Clean | Found::Killed { .. } if !self.adopt(found, contents)? => Found::Damaged,
+            Found::Clean | Found::Killed { .. } if !self.adopt(found, &contents)? => Found::Damaged,
             found => found,
         };
         match &mut found {
@@ -442,7 +442,7 @@ impl Inner {
             Found::Killed { uncertain } => {
                 let before = self.dirty_bytes();
                 if self.state.logging {
-                    self.mark_touched_after(self.completed_mark()?)?;
+                    self.mark(contents.uncertain)?;
                 }
                 *uncertain = self.dirty_bytes() - before;
             }
@@ -462,13 +462,14 @@ impl Inner {
     }
 
     /// Takes numbering up where the backlog ends. False when the backlog is not what it was when the agent ended.
-    fn adopt(&mut self, found: Found, contents: Contents) -> Result<bool> {
+    fn adopt(&mut self, found: Found, contents: &Contents) -> Result<bool> {
         if !self.state.logging {
             return Ok(true);
         }
         let stored = self.state.next_sequence - 1;
         let newest = contents.newest.map_or(stored, |newest| newest.sequence);
-        let expected = if found == Found::Clean { stored } else { self.completed_mark()?.max(stored) };
+        let expected =
+            if found == Found::Clean { stored } else { completed_mark(&self.completed)?.max(stored) };
         if !contents.followed || newest < expected {
             return Ok(false);
         }
@@ -477,8 +478,8 @@ impl Inner {
         Ok(true)
     }
 
-    fn mark_touched_after(&mut self, sequence: u64) -> Result<()> {
-        let mut touched: Vec<(u16, ByteRange)> = self.backlog.touched_after(sequence).collect();
+    /// Makes granules dirty.
+    fn mark(&mut self, mut touched: Vec<(u16, ByteRange)>) -> Result<()> {
         touched.sort_by_key(|(disk, _)| *disk);
         for part in touched.chunk_by(|a, b| a.0 == b.0) {
             if let Some(map) = self.dirty.get_mut(usize::from(part[0].0)) {
@@ -486,17 +487,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    fn completed_mark(&self) -> Result<u64> {
-        let mut mark = [0; 12];
-        if self.completed.size().0 < mark.len() as u64 {
-            return Ok(0);
-        }
-        self.completed.read_at(Bytes::ZERO, &mut mark)?;
-        let (number, checksum) = mark.split_at(8);
-        let good = crc32c::crc32c(number).to_le_bytes() == checksum;
-        Ok(number.first_chunk().filter(|_| good).map_or(0, |number| u64::from_le_bytes(*number)))
     }
 
     /// Writes down that every change before the oldest one in flight has reached the disk.
@@ -579,7 +569,7 @@ impl Inner {
 
     /// Gives up the backlog: what it held becomes dirty, before it is forgotten.
     fn overflow(&mut self, cause: NotTaken) -> Result<()> {
-        self.mark_touched_after(self.state.acknowledged)?;
+        self.mark(self.backlog.touched_after(self.state.acknowledged).collect())?;
         self.state.logging = false;
         self.epoch += 1;
         self.overflows += 1;
@@ -609,4 +599,16 @@ impl Inner {
     fn store_state(&self, durable: bool) -> Result<()> {
         Ok(self.state.store(&self.folder, durable)?)
     }
+}
+
+/// The newest change of which it is known that it and all before it reached the disk.
+fn completed_mark(file: &Arc<dyn File>) -> Result<u64> {
+    let mut mark = [0; 12];
+    if file.size().0 < mark.len() as u64 {
+        return Ok(0);
+    }
+    file.read_at(Bytes::ZERO, &mut mark)?;
+    let (number, checksum) = mark.split_at(8);
+    let good = crc32c::crc32c(number).to_le_bytes() == checksum;
+    Ok(number.first_chunk().filter(|_| good).map_or(0, |number| u64::from_le_bytes(*number)))
 }
