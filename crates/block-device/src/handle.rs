@@ -19,10 +19,14 @@ use std::sync::{Mutex, PoisonError};
 pub enum Caching {
     /// They do.
     PageCache,
-    /// Their aligned parts go to the medium directly, where the file system can do that; elsewhere through the page
-    /// cache. Either way a write is durable only after a sync.
+    /// Large ones go to the medium directly in their aligned parts, where the file system can do that; small ones go
+    /// through the page cache, which writes many of them at once. A write is durable only after a sync either way.
     Direct,
 }
+
+/// From this length on an aligned part goes past the page cache: copying and writing back costs more then than
+/// waiting for the medium.
+const LARGE: usize = 128 << 10;
 
 /// Refuses everything that changes the medium after one failure to do so.
 #[derive(Debug, Default)]
@@ -113,6 +117,7 @@ impl Handle {
         let length = buffer.len();
         let outcome = match &self.direct {
             None => self.file.read_exact_at(buffer, offset.0),
+            Some(_) if length < LARGE => self.file.read_exact_at(buffer, offset.0),
             Some(direct) => {
                 let [head, middle, tail] = split(offset, length);
                 self.file
@@ -145,7 +150,9 @@ impl Handle {
     }
 
     fn write_unfenced(&self, offset: Bytes, data: &[u8]) -> io::Result<()> {
-        let Some(direct) = &self.direct else { return self.file.write_all_at(data, offset.0) };
+        let Some(direct) = self.direct.as_ref().filter(|_| data.len() >= LARGE) else {
+            return self.file.write_all_at(data, offset.0);
+        };
         let [head, middle, tail] = split(offset, data.len());
         let (middle_at, tail_at) = (offset.0 + middle.start as u64, offset.0 + tail.start as u64);
         self.file.write_all_at(&data[head], offset.0)?;

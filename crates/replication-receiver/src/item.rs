@@ -4,7 +4,7 @@ use crate::batch::{Batch, BatchBuilder};
 use crate::failover::Failover;
 use crate::job::{Job, JobDone, Outcome, Work};
 use crate::pipeline::{Durable, Pipeline};
-use crate::session::Session;
+use crate::session::{Blocked, Session};
 use crate::status::{ItemStatus, Progress, SessionStatus, Stage};
 use crate::{Error, Result, Storage};
 use change_stream::{DiskDescription, Frame, Limits, Need, RefusalCode, StreamId, SyncMode, Time};
@@ -367,8 +367,12 @@ impl Item {
         if connection != session.connection {
             return true;
         }
-        let full = self.builder_is_full() && !self.pipeline.has_room();
-        session.welcomed && session.blocked.is_none() && !full
+        session.welcomed && session.blocked.is_none() && !self.is_full()
+    }
+
+    /// True while nothing more can be taken before a batch has gone on.
+    fn is_full(&self) -> bool {
+        self.builder_is_full() && !self.pipeline.has_room()
     }
 
     pub(crate) fn builder_is_full(&self) -> bool {
@@ -537,7 +541,8 @@ impl Item {
     fn drop_silent_session(&mut self, now: Time, actions: &mut Vec<Action>) {
         let longest = u64::from(self.config.limits.heartbeat_seconds) * SILENT_HEARTBEATS * SECOND;
         let Some(session) = &self.session else { return };
-        if session.welcomed && now > session.last_heard + longest && self.wants_input(session.connection) {
+        let we_are_slow = self.is_full() || matches!(session.blocked, Some(Blocked::Zeroes { .. }));
+        if session.welcomed && now > session.last_heard + longest && !we_are_slow {
             let seconds = (now - session.last_heard) / SECOND;
             let why = format!("item {}: the source was silent for {seconds} s; connect again", self.name);
             self.end_session(RefusalCode::Protocol, why, actions);

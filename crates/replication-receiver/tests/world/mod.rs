@@ -40,6 +40,7 @@ struct Running {
 
 /// What is under way between the two.
 #[derive(Default)]
+#[derive(Debug)]
 struct Wire {
     connection: Option<u64>,
     bulk: Option<u64>,
@@ -268,8 +269,8 @@ impl World {
         self.now += self.rng.below(30) * MILLISECOND;
         match self.rng.below(16) {
             0..=2 => self.source.change(&mut self.rng, self.now),
-            3..=6 => self.source_sends(),
-            7..=9 => self.deliver(),
+            3..=6 => (0..=self.rng.below(4)).for_each(|_| self.source_sends()),
+            7..=9 => (0..=self.rng.below(4)).for_each(|_| self.deliver()),
             10..=13 => self.run_a_job(),
             14 => self.step(Event::Tick),
             _ if self.wire.connection.is_none() => self.connect(),
@@ -349,7 +350,7 @@ impl World {
             self.run_a_job();
             self.step(Event::Tick);
         }
-        panic!("seed {}: the item never settles: {:?}; {}", self.seed, self.item().status(), self.source.standing());
+        panic!("seed {}: the item never settles: {:?}; {}", self.seed, self.item().status(), format!("{} {:?}", self.source.standing(), self.wire));
     }
 
     /// Runs jobs until the item is where a command should bring it; power may fail on the way.

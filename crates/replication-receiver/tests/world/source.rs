@@ -165,6 +165,9 @@ impl Source {
             Need::Nothing if lost => Some(SyncMode::Resync),
             Need::Nothing => self.syncing.map(|_| SyncMode::Resync),
         };
+        if mode.is_none() {
+            self.acknowledged = self.acknowledged.max(durable);
+        }
         let mut session = Session {
             next_to_send: durable + 1,
             to_hash: VecDeque::new(),

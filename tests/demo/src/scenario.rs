@@ -1,0 +1,255 @@
+//! The story of the demo.
+
+use crate::image::{SourceImage, check_file_system};
+use crate::report::{Report, duration, rate};
+use crate::writer::Writer;
+use anyhow::{Context, Result, bail};
+use control_api::ItemState;
+use disk::Bytes;
+use rig::tools::{compare, copy, qemu_format, run as run_tool};
+use rig::{Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const ITEM: &str = "web01";
+const DISK: &str = "disk0";
+const LONGEST: Duration = Duration::from_secs(1800);
+
+struct Demo {
+    rig: Rig,
+    report: Report,
+    image: SourceImage,
+    raw: PathBuf,
+    replica: PathBuf,
+    format: &'static str,
+    target: Target,
+    source: Source,
+    written: u64,
+}
+
+/// Runs the demo in `dir` with our programs out of `programs`.
+pub fn run(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<()> {
+    let mut demo = Demo::prepare(dir, programs, image, create_type)?;
+    demo.initial_sync()?;
+    let monday = demo.bookmark("monday")?;
+    demo.keep_writing("A writer goes on while nobody looks", 2)?;
+    let tuesday = demo.bookmark("tuesday")?;
+    demo.open_point("monday", &monday)?;
+    demo.drain()?;
+    demo.export("monday", &monday)?;
+    demo.fail_over("monday", &monday)?;
+    demo.fail_over("tuesday", &tuesday)?;
+    demo.cancel()?;
+    demo.finish()
+}
+
+impl Demo {
+    fn prepare(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<Demo> {
+        let mut report = Report::new();
+        clear(dir)?;
+        let rig = Rig::new(dir, programs)?;
+        let (raw, replica) = (rig.folder.join("source.img"), rig.folder.join("target.vmdk"));
+        report.step("A disk to protect");
+        let image = match image {
+            Some(path) => SourceImage::copy_of(path, &raw)?,
+            None => SourceImage::make(&raw, &rig.folder)?,
+        };
+        let stored = stored_bytes(&raw)?;
+        report.note(&format!("{}: {}, {} of it stored", raw.display(), Bytes(image.size), Bytes(stored)));
+        if let Some(offset) = image.file_system {
+            check_file_system(&raw, offset)?;
+            report.proved("e2fsck finds nothing wrong with the file system on it");
+        }
+        report.step("A master target (mtd) and a source agent (mt-source), talking TLS 1.3 with certificates");
+        let disk = TargetDisk {
+            id: DISK.into(),
+            path: replica.clone(),
+            format: create_type.to_owned(),
+            size: image.size,
+        };
+        let port = free_port()?;
+        let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
+        let options = SourceOptions { port, disks: vec![(DISK.into(), raw.clone())], backlog_mib: 1024 };
+        let source = Source::start(&rig, &options)?;
+        report.note(&format!("replica: {} ({create_type})", replica.display()));
+        let format = qemu_format(create_type);
+        Ok(Demo { rig, report, image, raw, replica, format, target, source, written: 0 })
+    }
+
+    fn uri(&self) -> String {
+        self.source.uri(DISK)
+    }
+
+    fn writer(&self, time: Duration, seed: u32) -> Result<Writer> {
+        Writer::start(&self.uri(), self.image.scratch.clone(), time, seed, &self.rig.folder)
+    }
+
+    fn initial_sync(&mut self) -> Result<()> {
+        self.report.step("Initial sync, while fio keeps writing to the disk through the splitter");
+        let started = Instant::now();
+        let writer = self.writer(Duration::from_secs(2), 1)?;
+        let item = self.target.wait_for_state(ItemState::Protected, LONGEST)?;
+        let took = started.elapsed();
+        let written = writer.finish()?;
+        self.written += written;
+        self.report.note(&format!(
+            "level after {}; {} received, {} written by fio meanwhile",
+            duration(took),
+            Bytes(item.received_bytes),
+            Bytes(written)
+        ));
+        self.drain()?;
+        self.compare_replica("the replica equals the source")?;
+        self.report.figure("initial sync", format!("{} in {}", Bytes(item.received_bytes), duration(took)));
+        self.report.figure("initial sync rate", rate(item.received_bytes, took));
+        Ok(())
+    }
+
+    /// Sets a bookmark on the quiet disk; gives a copy of the disk as it is at this moment.
+    fn bookmark(&mut self, name: &str) -> Result<PathBuf> {
+        self.report.step(&format!("Bookmark \"{name}\""));
+        self.source.bookmark(name)?;
+        let copied = self.rig.folder.join(format!("{name}.img"));
+        copy(&self.raw, &copied)?;
+        self.report.note(&format!("a copy of the disk at this moment is kept to compare with: {}", copied.display()));
+        Ok(copied)
+    }
+
+    fn keep_writing(&mut self, what: &str, seed: u32) -> Result<()> {
+        self.report.step(what);
+        let written = self.writer(Duration::from_secs(2), seed)?.finish()?;
+        self.written += written;
+        self.report.note(&format!("{} written", Bytes(written)));
+        Ok(())
+    }
+
+    /// Opens a point over NBD while the writer goes on.
+    fn open_point(&mut self, name: &str, wanted: &Path) -> Result<()> {
+        self.report.step(&format!("Test failover: \"{name}\" is opened over NBD while replication goes on"));
+        let socket = self.rig.folder.join("point.sock");
+        let listen = format!("unix:{}", socket.display());
+        let writer = self.writer(Duration::from_secs(3), 3)?;
+        let started = Instant::now();
+        self.target.mtctl(&["test-failover", "start", ITEM, "--point", name, "--listen", &listen, "--json"])?;
+        let uri = format!("nbd+unix:///{DISK}?socket={}", socket.display());
+        run_tool("qemu-io", &["-r", "-f", "raw", "-c", "read 0 512", &uri])?;
+        let opened = started.elapsed();
+        compare(&uri, "raw", &wanted.to_string_lossy(), "raw")?;
+        self.report.proved(&format!("read over NBD, it equals the disk as it was at \"{name}\""));
+        run_tool("qemu-io", &["-f", "raw", "-c", "write -P 0x5a 0 64k", "-c", "read -P 0x5a 0 64k", &uri])?;
+        self.report.proved("it can be written to, as a test failover must be");
+        self.target.mtctl(&["test-failover", "stop", "1"])?;
+        self.written += writer.finish()?;
+        self.drain()?;
+        self.compare_replica("the replica went on meanwhile, untouched by the test failover")?;
+        self.report.figure("first byte of an old point", duration(opened));
+        Ok(())
+    }
+
+    fn export(&mut self, name: &str, wanted: &Path) -> Result<()> {
+        self.report.step(&format!("Export of \"{name}\" as a streamOptimized VMDK"));
+        let file = self.rig.folder.join("export.vmdk");
+        let path = file.to_string_lossy().into_owned();
+        let format = "streamOptimized";
+        self.target.mtctl(&["export", ITEM, "--disk", DISK, "--point", name, "--format", format, "--to", &path])?;
+        compare(&path, "vmdk", &wanted.to_string_lossy(), "raw")?;
+        self.report.proved(&format!("the export equals the disk as it was at \"{name}\""));
+        self.report.figure("export", Bytes(stored_bytes(&file)?).to_string());
+        Ok(())
+    }
+
+    fn fail_over(&mut self, name: &str, wanted: &Path) -> Result<()> {
+        self.report.step(&format!("Failover to \"{name}\""));
+        let started = Instant::now();
+        self.target.mtctl(&["failover", ITEM, "--point", name, "--yes"])?;
+        let took = started.elapsed();
+        compare(&self.replica.to_string_lossy(), self.format, &wanted.to_string_lossy(), "raw")?;
+        self.report.proved(&format!("the replica itself equals the disk as it was at \"{name}\""));
+        if let Some(offset) = self.image.file_system {
+            let raw = self.rig.folder.join("replica.img");
+            run_tool("qemu-img", &[
+                "convert", "-U", "-f", self.format, "-O", "raw", &self.replica.to_string_lossy(), &raw.to_string_lossy(),
+            ])?;
+            check_file_system(&raw, offset)?;
+            std::fs::remove_file(&raw)?;
+            self.report.proved("e2fsck finds nothing wrong with the file system on it");
+        }
+        self.report.figure(&format!("failover to \"{name}\""), duration(took));
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        self.report.step("The failover is cancelled: forward again, and replication goes on");
+        self.target.mtctl(&["cancel-failover", ITEM])?;
+        self.target.wait_for_state(ItemState::Protected, LONGEST)?;
+        self.compare_replica("forward again, the replica equals the source")?;
+        let written = self.writer(Duration::from_secs(1), 4)?.finish()?;
+        self.written += written;
+        self.drain()?;
+        self.compare_replica(&format!("{} more were written and are in the replica", Bytes(written)))
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.report.step("Both are stopped in order");
+        let item = self.target.item()?;
+        let memory = [self.target.process().peak_memory()?, self.source.process().peak_memory()?];
+        self.source.process().stop()?;
+        self.target.process().stop()?;
+        let replica = self.replica.to_string_lossy();
+        if self.format == "vmdk" {
+            run_tool("qemu-img", &["check", "-q", "-f", "vmdk", &replica]).or_else(|error| {
+                // qemu-img knows no check for flat images.
+                if error.to_string().contains("does not support checks") { Ok(String::new()) } else { Err(error) }
+            })?;
+        }
+        run_tool("qemu-img", &["compare", "-f", self.format, "-F", "raw", &replica, &self.raw.to_string_lossy()])?;
+        self.report.proved(&format!("{replica} equals the source, and qemu-img check finds nothing"));
+        let overwritten = Bytes(self.written);
+        self.report.figure("written by fio in all", overwritten.to_string());
+        self.report.figure("journal", Bytes(item.journal_bytes).to_string());
+        if let Some(rpo) = item.rpo(item.newest_point.as_ref().map_or(0, |point| point.receive_time)) {
+            self.report.figure("RPO at the last change", duration(Duration::from_nanos(rpo)));
+        }
+        self.report.figure("peak memory of mtd", Bytes(memory[0]).to_string());
+        self.report.figure("peak memory of mt-source", Bytes(memory[1]).to_string());
+        self.report.finish();
+        Ok(())
+    }
+
+    /// Waits until everything that the source wrote is durable on the target.
+    fn drain(&mut self) -> Result<()> {
+        let newest = self.source.newest_sequence()?;
+        rig::wait_for("the target to have everything", LONGEST, || {
+            self.source.process().check_running()?;
+            Ok((self.source.durable_sequence()? >= newest).then_some(()))
+        })
+    }
+
+    fn compare_replica(&self, proved: &str) -> Result<()> {
+        let (replica, raw) = (self.replica.to_string_lossy(), self.raw.to_string_lossy());
+        compare(&replica, self.format, &raw, "raw")?;
+        self.report.proved(proved);
+        Ok(())
+    }
+}
+
+/// Removes what an earlier demo left, and nothing else.
+fn clear(dir: &Path) -> Result<()> {
+    let marker = dir.join("made-by-the-demo");
+    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+        if !marker.exists() {
+            bail!("{} is not empty and was not made by the demo; name another folder with --dir", dir.display());
+        }
+        std::fs::remove_dir_all(dir)?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(std::fs::write(marker, "The demo may remove this folder.\n")?)
+}
+
+fn stored_bytes(path: &Path) -> Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(path)?) * 512)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,64 @@
+//! Runs a master target and a source agent on this machine, as the processes that users run.
+//!
+//! The demo, the benchmarks and the tests with real processes share this crate. A [`Rig`] is a folder with
+//! certificates made for it and the programs to start; [`Target`] is a running `mtd`, [`Source`] a running
+//! `mt-source`. Both are stopped when dropped, can be killed with SIGKILL and started again, and tell their peak
+//! memory. [`tools`] runs the programs of other people that judge the results: qemu-img, fio, nbdcopy.
+
+mod certificates;
+mod process;
+mod source;
+mod target;
+pub mod tools;
+
+pub use certificates::Certificates;
+pub use process::Process;
+pub use source::{Source, SourceOptions};
+pub use target::{Target, TargetDisk, TargetOptions};
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A folder in which a master target and a source agent run, and the programs to run there.
+pub struct Rig {
+    /// Everything is kept in here.
+    pub folder: PathBuf,
+    /// Where `mtd`, `mtctl` and `mt-source` are.
+    pub programs: PathBuf,
+    /// What they prove to each other.
+    pub certificates: Certificates,
+}
+
+impl Rig {
+    /// Makes the folder, if it is missing, and the certificates.
+    pub fn new(folder: &Path, programs: &Path) -> Result<Rig> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let certificates = Certificates::make(&folder.join("certificates"))?;
+        Ok(Rig { folder, programs: programs.canonicalize()?, certificates })
+    }
+
+    /// Path of one of our programs.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        let path = self.programs.join(name);
+        if !path.exists() {
+            bail!("{} does not exist; build it with `cargo build --release --bins`", path.display());
+        }
+        Ok(path)
+    }
+}
+
+/// Waits until `probe` gives a value, and says what was waited for when it never does.
+pub fn wait_for<T>(what: &str, longest: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = probe()? {
+            return Ok(value);
+        }
+        if start.elapsed() > longest {
+            bail!("waited {} s in vain for {what}", longest.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

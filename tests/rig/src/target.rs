@@ -1,0 +1,132 @@
+//! A running master target.
+
+use crate::{Process, Rig, wait_for};
+use anyhow::{Context, Result, bail};
+use control_api::{API_VERSION, Answer, Call, ItemState, ItemStatus, Reply, Request, Status};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// A target disk of the item.
+#[derive(Clone)]
+pub struct TargetDisk {
+    /// Its id in the change stream.
+    pub id: String,
+    /// The image, created when missing.
+    pub path: PathBuf,
+    /// createType, or `raw`.
+    pub format: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// How to run a master target.
+#[derive(Clone)]
+pub struct TargetOptions {
+    /// Port on the loopback interface.
+    pub port: u16,
+    /// The item's disks.
+    pub disks: Vec<TargetDisk>,
+}
+
+/// The item that every rig replicates.
+pub const ITEM: &str = "web01";
+
+/// A running `mtd`.
+pub struct Target {
+    process: Process,
+    mtctl: PathBuf,
+    socket: PathBuf,
+}
+
+impl Target {
+    /// Starts `mtd` and waits until it answers.
+    pub fn start(rig: &Rig, options: &TargetOptions) -> Result<Target> {
+        let folder = rig.folder.join("target");
+        for part in ["state", "retention"] {
+            std::fs::create_dir_all(folder.join(part))?;
+        }
+        let socket = folder.join("mtd.sock");
+        let configuration = folder.join("mtd.toml");
+        std::fs::write(&configuration, Target::configuration(rig, options))?;
+        let mut command = Command::new(rig.program("mtd")?);
+        command.arg("--config").arg(&configuration);
+        let process = Process::start(command, &folder.join("mtd.log"))?;
+        let mut target = Target { process, mtctl: rig.program("mtctl")?, socket };
+        wait_for("mtd to answer", Duration::from_secs(60), || {
+            target.process.check_running()?;
+            let state = target.status().ok().map(|status| status.items.iter().all(|i| i.state != ItemState::Starting));
+            Ok(state.filter(|ready| *ready))
+        })?;
+        Ok(target)
+    }
+
+    fn configuration(rig: &Rig, options: &TargetOptions) -> String {
+        let folder = rig.folder.join("target");
+        let (folder, certificates) = (folder.display(), &rig.certificates);
+        let mut text = format!(
+            "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
+             [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
+             [retention]\nfolder = \"{folder}/retention\"\ntrial_folder = true\n\
+             [[item]]\nname = \"{ITEM}\"\nsource = \"source.example\"\n",
+            port = options.port,
+            certificate = certificates.certificate("target.example").display(),
+            key = certificates.key("target.example").display(),
+            ca = certificates.ca().display(),
+        );
+        for TargetDisk { id, path, format, size } in &options.disks {
+            let path = path.display();
+            text += &format!(
+                "[[item.disks]]\nid = \"{id}\"\ntarget = \"{path}\"\nformat = \"{format}\"\nsize = \"{size} B\"\n"
+            );
+        }
+        text
+    }
+
+    /// Runs `mtctl` and gives what it printed; its failure is an error with what it said.
+    pub fn mtctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.mtctl).arg("--socket").arg(&self.socket).args(arguments).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("mtctl {} ended with {}: {}", arguments.join(" "), output.status, said.trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Everything at a glance, asked for over the local socket.
+    pub fn status(&self) -> Result<Status> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        let request = Request { api: API_VERSION, call: Call::Status };
+        stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        match serde_json::from_str(&line).with_context(|| format!("mtd answered {line:?}"))? {
+            Reply::Done(Answer::Status(status)) => Ok(*status),
+            other => bail!("mtd answered {other:?}"),
+        }
+    }
+
+    /// The item.
+    pub fn item(&self) -> Result<ItemStatus> {
+        self.status()?.items.into_iter().next().context("mtd has no item")
+    }
+
+    /// Waits until the item is in a state; when it is fenced meanwhile, that is an error that says why.
+    pub fn wait_for_state(&mut self, state: ItemState, longest: Duration) -> Result<ItemStatus> {
+        wait_for(&format!("the item to be {state}"), longest, || {
+            self.process.check_running()?;
+            let item = self.item()?;
+            if item.state == ItemState::Fenced && state != ItemState::Fenced {
+                bail!("the item is fenced: {}", item.detail.unwrap_or_default());
+            }
+            Ok((item.state == state).then_some(item))
+        })
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
