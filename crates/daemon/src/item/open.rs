@@ -5,9 +5,9 @@ use super::target::{self, Target};
 use crate::config;
 use control_api::StartReport;
 use control_api::time::Time;
-use disk::{Class, Folder};
+use disk::{Class, Disk, Folder};
 use journal::{DiskIdentity, Identity, Options, RecoveryReport};
-use replication_receiver::Storage;
+use replication_receiver::{Error, Storage};
 use retention_volume::{RetentionVolume, VolumeId};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,7 +121,7 @@ pub(super) enum Found {
 /// How an item is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Manner {
-    /// Replicate again after a commit, and make a new journal where the old one is lost.
+    /// Replicate again after a commit, and make a new journal where the old one is lost or damaged.
     pub(super) start_over: bool,
 }
 
@@ -144,19 +144,13 @@ pub(super) fn open(
     }
     let volume = place.open_volume(&record, manner.start_over)?;
     let folder: Arc<dyn Folder> = Arc::new(volume.item_folder(&config.name)?);
-    let fresh = folder.list()?.is_empty();
-    if fresh && record.volume.is_some() && !manner.start_over {
+    if !has_journal(&*folder)? && record.volume.is_some() && !manner.start_over {
         return Err(lost_journal(config, &folder));
     }
     let targets: Vec<Target> = config.disks.iter().map(target::open).collect::<Result<_, _>>()?;
     let identity = identity(config, &targets);
     let disks = targets.iter().map(|target| target.disk.clone()).collect();
-    let (storage, recovery) = if fresh {
-        (Storage::create(folder, identity, disks, Options::default())?, None)
-    } else {
-        let (storage, report) = Storage::open(folder, identity, disks, Options::default())?;
-        (storage, Some(report))
-    };
+    let (storage, recovery) = open_storage(folder, identity, disks, manner)?;
     let volume = volume.id().to_string();
     if record.volume.as_ref() != Some(&volume) {
         file.save(&Record { volume: Some(volume), ..record })?;
@@ -172,6 +166,31 @@ pub(super) fn open(
         images: targets.into_iter().filter_map(|target| target.image).collect(),
         report,
     })))
+}
+
+/// False as well when a crash came in the middle of making the first segment.
+fn has_journal(folder: &dyn Folder) -> Result<bool, Problem> {
+    Ok(folder.list()?.iter().any(|name| name.ends_with(".journal")))
+}
+
+fn open_storage(
+    folder: Arc<dyn Folder>,
+    identity: Identity,
+    disks: Vec<Arc<dyn Disk>>,
+    manner: Manner,
+) -> Result<(Storage, Option<RecoveryReport>), Problem> {
+    use journal::Error::{Corrupt, Identity as OtherIdentity};
+    if has_journal(&*folder)? {
+        match Storage::open(folder.clone(), identity.clone(), disks.clone(), Options::default()) {
+            Ok((storage, report)) => return Ok((storage, Some(report))),
+            Err(Error::Journal(error @ (Corrupt { .. } | OtherIdentity { .. }))) if manner.start_over => {
+                tracing::warn!("the journal and its recovery points are given up: {error}");
+                remove_files(&*folder)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((Storage::create(folder, identity, disks, Options::default())?, None))
 }
 
 fn lost_journal(config: &config::Item, folder: &Arc<dyn Folder>) -> Problem {
@@ -231,7 +250,10 @@ pub(super) fn commit(place: &Place, config: &config::Item, committed: Committed)
 }
 
 fn remove_journal(place: &Place, config: &config::Item, record: &Record, any: bool) -> Result<(), Problem> {
-    let folder = place.open_volume(record, any)?.item_folder(&config.name)?;
+    remove_files(&place.open_volume(record, any)?.item_folder(&config.name)?)
+}
+
+fn remove_files(folder: &dyn Folder) -> Result<(), Problem> {
     for name in folder.list()? {
         folder.remove(&name)?;
     }

@@ -56,8 +56,8 @@ impl Closed {
         match self.class {
             Class::Full => format!("make room on the volume of its disks, then mtctl resume {item}"),
             Class::Corrupt => format!(
-                "check the volume; mtctl resume {item} tries again, mtctl resync {item} makes a new journal if \
-                 the old one is removed"
+                "check the volume, then mtctl resume {item}; mtctl resync {item} makes a new journal where the old \
+                 one is damaged, without its recovery points"
             ),
             _ => format!("put it right, then mtctl resume {item}"),
         }

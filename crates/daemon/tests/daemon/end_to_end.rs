@@ -161,7 +161,13 @@ async fn failover_and_commit(
     let (need, durable) = again.open(&machine.hello("web01")).await;
     assert_eq!((need, durable), (Need::Nothing, machine.sequence));
     site.mtctl("failover web01 --point before --yes");
+    // A view that is still open ends with the item's disks.
+    site.mtctl("test-failover start web01 --point latest");
     site.mtctl("commit web01 --yes");
+    rig::wait_for("the view to end", SOON, || {
+        Ok(site.json("test-failover list")["test_failovers"].as_array().unwrap().is_empty().then_some(()))
+    })
+    .unwrap();
     let item = site.json("items web01");
     assert_eq!(item["items"][0]["state"], "committed", "{item}");
     site.assert_equal("disk0.vmdk", "vmdk", &before[0].1);

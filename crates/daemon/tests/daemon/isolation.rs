@@ -156,6 +156,27 @@ async fn a_lost_journal_is_told_and_replaced_only_by_order() {
     daemon.stop().await;
 }
 
+/// Invariant 5: damage is found and told, and a new journal is made only by order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_fences_and_a_resync_makes_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("retention")).unwrap();
+    let daemon = Daemon::start(folder.path());
+    daemon.wait_for("good", ItemState::InitialSyncRequired);
+    daemon.stop().await;
+    let journal = folder.path().join("retention/items/good");
+    let segment = std::fs::read_dir(&journal).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let daemon = Daemon::start(folder.path());
+    let detail = daemon.wait_for("good", ItemState::Fenced).detail.unwrap();
+    assert!(detail.contains("is damaged at byte") && detail.contains("mtctl resync good"), "{detail}");
+    daemon.call(Call::Resync { item: "good".into() }).unwrap();
+    daemon.wait_for("good", ItemState::ResyncRequired);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_api_refuses_what_it_cannot_do_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
