@@ -116,7 +116,8 @@ impl Actor {
         }
     }
 
-    /// Until something ends it. Orders come first, then the ends of jobs, which make room for input.
+    /// Until something ends it. Orders come first, then the ends of jobs, which make room for input; input comes
+    /// last, since a source can send it without a pause.
     async fn replicate(&mut self, running: &mut Running) -> Ended {
         let mut published: Option<Instant> = None;
         loop {
@@ -129,8 +130,8 @@ impl Actor {
                     at_once = true;
                 }
                 done = running.job_end() => running.job_done(done, &mut self.alerts),
-                Some(input) = self.inputs.recv() => running.input(input, &mut self.alerts),
                 () = sleep_until(wake) => running.tick(&mut self.alerts),
+                Some(input) = self.inputs.recv() => running.input(input, &mut self.alerts),
             }
             running.take_waiting(&mut self.alerts);
             if at_once || published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY) || running.ended.is_some()

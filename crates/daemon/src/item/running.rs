@@ -102,6 +102,7 @@ impl Running {
         self.step(Event::Tick, alerts);
     }
 
+    /// Notes what came from a connection; [`Running::take_waiting`] hands it in.
     pub(super) fn input(&mut self, input: Input, alerts: &mut Alerts) {
         match input {
             Input::Connected { connection, hello, link } => {
@@ -121,7 +122,6 @@ impl Running {
                 self.step(Event::Disconnected { connection }, alerts);
             }
         }
-        self.take_waiting(alerts);
     }
 
     /// Hands in frames as long as they are wanted, and opens or shuts each connection accordingly.

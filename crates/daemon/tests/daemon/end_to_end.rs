@@ -5,6 +5,7 @@ use change_stream::{BookmarkKind, Frame, Need, RefusalCode};
 use control_api::ItemState;
 use rig::{Rig, Target, TargetDisk, TargetOptions};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -234,6 +235,15 @@ async fn a_peer_with_the_wrong_certificate_gets_nowhere() {
     lost.send(&machine.hello("nobody")).await;
     let refused = lost.receive().await.unwrap();
     assert!(matches!(refused, Some(Frame::Refused { code: RefusalCode::UnknownItem, .. })), "{refused:?}");
+
+    // One that speaks no TLS is cut off, and neither it nor one that says nothing is in anyone's way.
+    let mut garbage = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    garbage.write_all(&[b'x'; 4096]).unwrap();
+    let mut answer = Vec::new();
+    // Cut off by a reset where part of the garbage was not read.
+    let _ = garbage.read_to_end(&mut answer);
+    assert!(answer.len() < 64, "{answer:?}");
+    let _silent = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
 
     let foreign = rig::Certificates::make(&folder.path().join("foreign")).unwrap();
     std::fs::copy(site.rig.certificates.ca(), foreign.ca()).unwrap();
