@@ -6,6 +6,7 @@ use control_api::ItemState;
 use rig::{Rig, Target, TargetDisk, TargetOptions};
 use serde_json::Value;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -283,4 +284,32 @@ fn mtctl_refuses_and_explains() {
     let (code, said) = mtctl(&["--socket", "/nonexistent", "status"]);
     assert_eq!((code, said.contains("systemctl start master-target")), (1, true), "{said}");
     assert_eq!(mtctl(&["version"]).0, 0);
+}
+
+#[test]
+fn systemd_is_told_of_start_life_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut site = Site::new(folder.path());
+    site.target.process().stop().unwrap();
+    let path = site.file("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mtd"));
+    command.arg("--config").arg(site.file("target/mtd.toml"));
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
+    let mut process = rig::Process::start(command, &site.file("mtd.log")).unwrap();
+    let wait = |wanted: &str| loop {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+        let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if told.lines().any(|line| line.starts_with(wanted)) {
+            return;
+        }
+    };
+    wait("READY=1");
+    wait("WATCHDOG=1");
+    wait("STATUS=1 items open");
+    wait("WATCHDOG=1");
+    process.stop().unwrap();
+    wait("STOPPING=1");
 }
