@@ -1,6 +1,6 @@
 //! The process around the state machine: sockets, threads, files, signals.
 //!
-//! One task, the driver, owns the [`Sender`](crate::Sender) and does what it says; each connection is a task of its own;
+//! One task, the driver, owns the [`Sender`] and does what it says; each connection is a task of its own;
 //! jobs run on blocking threads; NBD clients are served by `transport`. The writers of the disks meet the driver only in
 //! the tracker's lock.
 

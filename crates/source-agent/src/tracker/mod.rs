@@ -10,18 +10,17 @@
 //! become dirty. Lost power: neither backlog nor bits can be trusted, every granule becomes dirty and a new stream
 //! begins.
 
-use crate::backlog::{Backlog, BacklogLimits, Contents, NotTaken, Stored};
+mod inner;
+
+use crate::backlog::{BacklogLimits, Stored};
 use crate::dirty_map::DirtyMap;
 use crate::state::{BootId, State};
 use crate::{Error, Result};
-use change_stream::{
-    BookmarkKind, Compression, DiskDescription, Encoder, Frame, MAX_DISKS, Position, StreamId, SyncMode, Time,
-};
-use disk::{Access, ByteRange, Bytes, Disk, File, Folder};
-use std::collections::BTreeMap;
+use change_stream::{BookmarkKind, DiskDescription, Frame, MAX_DISKS, StreamId, SyncMode, Time};
+use disk::{ByteRange, Folder};
+use inner::Inner;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-const COMPLETED: &str = "completed";
 /// Changes after which the completed mark is written again: what a kill makes uncertain is at most these and
 /// those in flight.
 const MARK_EVERY: u32 = 64;
@@ -121,27 +120,6 @@ pub struct Tracker {
     inner: Mutex<Inner>,
     disks: Vec<DiskDescription>,
     on_change: Box<dyn Fn() + Send + Sync>,
-}
-
-struct Inner {
-    folder: Arc<dyn Folder>,
-    state: State,
-    backlog: Backlog,
-    dirty: Vec<DirtyMap>,
-    completed: Arc<dyn File>,
-    unmarked: u32,
-    encoder: Encoder,
-    scratch: Vec<u8>,
-    /// Numbers of changes begun so far.
-    tickets: u64,
-    /// Changes in flight, with their sequence numbers.
-    in_flight: BTreeMap<u64, Option<u64>>,
-    places: BTreeMap<u64, u64>,
-    place_count: u64,
-    changed_since_flush: bool,
-    epoch: u64,
-    overflows: u64,
-    overflow_cause: Option<String>,
 }
 
 impl Tracker {
@@ -393,222 +371,4 @@ impl Drop for Place {
         self.tracker.lock().places.remove(&self.number);
         (self.tracker.on_change)();
     }
-}
-
-impl Inner {
-    fn open(folder: Arc<dyn Folder>, state: State, limits: BacklogLimits) -> Result<(Inner, Contents)> {
-        let exists = folder.list()?.iter().any(|name| name == COMPLETED);
-        let completed =
-            if exists { folder.open(COMPLETED, Access::Write)? } else { folder.create(COMPLETED)? };
-        let (backlog, contents) = Backlog::open(folder.clone(), limits, completed_mark(&completed)?)?;
-        let mut inner = Inner {
-            folder,
-            state,
-            backlog,
-            dirty: Vec::new(),
-            completed,
-            unmarked: 0,
-            encoder: Encoder::new(Compression::None),
-            scratch: Vec::new(),
-            tickets: 0,
-            in_flight: BTreeMap::new(),
-            places: BTreeMap::new(),
-            place_count: 0,
-            changed_since_flush: true,
-            epoch: 0,
-            overflows: 0,
-            overflow_cause: None,
-        };
-        inner.open_maps()?;
-        Ok((inner, contents))
-    }
-
-    fn open_maps(&mut self) -> Result<()> {
-        for (number, disk) in self.state.disks.iter().enumerate() {
-            let (map, _) = DirtyMap::open(&self.folder, &format!("dirty-{number}"), Bytes(disk.size))?;
-            self.dirty.push(map);
-        }
-        Ok(())
-    }
-
-    /// Does what the way the agent ended asks for, and marks it as running.
-    fn settle(&mut self, found: Found, contents: Contents, fresh: State) -> Result<Found> {
-        let mut found = match found {
-            Found::Clean | Found::Killed { .. } if !self.adopt(found, &contents)? => Found::Damaged,
-            found => found,
-        };
-        match &mut found {
-            Found::Clean => {}
-            Found::Killed { uncertain } => {
-                let before = self.dirty_bytes();
-                if self.state.logging {
-                    self.mark(contents.uncertain)?;
-                }
-                *uncertain = self.dirty_bytes() - before;
-            }
-            Found::Nothing | Found::PowerLost | Found::Damaged => {
-                self.dirty.iter_mut().try_for_each(DirtyMap::set_all)?;
-                self.state = fresh.clone();
-            }
-        }
-        if !self.state.logging {
-            self.backlog.clear()?;
-        }
-        self.state.boot = fresh.boot;
-        self.state.clean = false;
-        self.mark_completed()?;
-        self.store_state(true)?;
-        Ok(found)
-    }
-
-    /// Takes numbering up where the backlog ends. False when the backlog is not what it was when the agent ended.
-    fn adopt(&mut self, found: Found, contents: &Contents) -> Result<bool> {
-        if !self.state.logging {
-            return Ok(true);
-        }
-        let stored = self.state.next_sequence - 1;
-        let newest = contents.newest.map_or(stored, |newest| newest.sequence);
-        let expected =
-            if found == Found::Clean { stored } else { completed_mark(&self.completed)?.max(stored) };
-        if !contents.followed || newest < expected {
-            return Ok(false);
-        }
-        self.state.next_sequence = newest + 1;
-        self.state.time = self.state.time.max(contents.newest.map_or(0, |newest| newest.time));
-        Ok(true)
-    }
-
-    /// Makes granules dirty.
-    fn mark(&mut self, mut touched: Vec<(u16, ByteRange)>) -> Result<()> {
-        touched.sort_by_key(|(disk, _)| *disk);
-        for part in touched.chunk_by(|a, b| a.0 == b.0) {
-            if let Some(map) = self.dirty.get_mut(usize::from(part[0].0)) {
-                map.set_many(part.iter().map(|(_, range)| *range))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes down that every change before the oldest one in flight has reached the disk.
-    fn mark_completed(&mut self) -> Result<()> {
-        let oldest = self.in_flight.values().flatten().min().copied();
-        let completed = oldest.unwrap_or(self.state.next_sequence) - 1;
-        let mut mark = completed.to_le_bytes().to_vec();
-        mark.extend(crc32c::crc32c(&mark).to_le_bytes());
-        self.completed.write_at(Bytes::ZERO, &mark)?;
-        self.unmarked = 0;
-        Ok(())
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            stream: self.state.stream,
-            logging: self.state.logging,
-            oldest_held: self.backlog.oldest().unwrap_or(self.state.next_sequence),
-            next_sequence: self.state.next_sequence,
-            acknowledged: self.state.acknowledged,
-            epoch: self.epoch,
-            dirty: self.dirty_bytes(),
-            backlog: self.backlog.bytes(),
-            overflows: self.overflows,
-            pending: self.state.pending,
-        }
-    }
-
-    fn dirty_bytes(&self) -> u64 {
-        self.dirty.iter().map(DirtyMap::dirty_bytes).sum()
-    }
-
-    /// The next number; the clock may jump back, the stream's time does not.
-    fn next_position(&self, time: Time) -> Position {
-        Position { sequence: self.state.next_sequence, time: time.max(self.state.time) }
-    }
-
-    fn log_change(
-        &mut self,
-        disk: u16,
-        range: ByteRange,
-        change: Change<'_>,
-        time: Time,
-    ) -> std::result::Result<u64, NotTaken> {
-        let at = self.next_position(time);
-        self.scratch.clear();
-        let offset = range.start().0;
-        let encoded = match change {
-            Change::Write(data) => self.encoder.encode_write(at, disk, offset, data, &mut self.scratch),
-            Change::Zeroes(length) => {
-                self.encoder.encode(&Frame::WriteZeroes { at, disk, offset, length }, &mut self.scratch)
-            }
-        };
-        encoded.map_err(|_| NotTaken::Full)?;
-        self.append(at, Some((disk, range)))?;
-        self.changed_since_flush = true;
-        Ok(at.sequence)
-    }
-
-    fn log_or_overflow(&mut self, frame: &Frame) -> Result<()> {
-        let Some(at) = frame.position() else { return Ok(()) };
-        self.scratch.clear();
-        self.encoder.encode(frame, &mut self.scratch)?;
-        match self.append(at, None) {
-            Ok(()) => Ok(()),
-            Err(cause) => self.overflow(cause),
-        }
-    }
-
-    fn append(
-        &mut self,
-        at: Position,
-        touches: Option<(u16, ByteRange)>,
-    ) -> std::result::Result<(), NotTaken> {
-        self.backlog.append(&self.scratch, at.sequence, touches)?;
-        self.state.next_sequence += 1;
-        self.state.time = at.time;
-        Ok(())
-    }
-
-    /// Gives up the backlog: what it held becomes dirty, before it is forgotten.
-    fn overflow(&mut self, cause: NotTaken) -> Result<()> {
-        self.mark(self.backlog.touched_after(self.state.acknowledged).collect())?;
-        self.state.logging = false;
-        self.epoch += 1;
-        self.overflows += 1;
-        self.overflow_cause = Some(match cause {
-            NotTaken::Full => format!("it holds {}", Bytes(self.backlog.bytes())),
-            NotTaken::Failed(error) => error.to_string(),
-        });
-        self.store_state(false)?;
-        Ok(self.backlog.clear()?)
-    }
-
-    /// Empties the backlog and logs from here on. Dirty bits stand for all that was in it.
-    fn restart_log(&mut self, new_stream: Option<StreamId>) -> Result<()> {
-        self.state.logging = false;
-        self.store_state(false)?;
-        self.backlog.clear()?;
-        if let Some(stream) = new_stream {
-            self.state.stream = stream;
-            self.state.next_sequence = 1;
-            self.state.acknowledged = 0;
-        }
-        self.mark_completed()?;
-        self.state.logging = true;
-        Ok(())
-    }
-
-    fn store_state(&self, durable: bool) -> Result<()> {
-        Ok(self.state.store(&self.folder, durable)?)
-    }
-}
-
-/// The newest change of which it is known that it and all before it reached the disk.
-fn completed_mark(file: &Arc<dyn File>) -> Result<u64> {
-    let mut mark = [0; 12];
-    if file.size().0 < mark.len() as u64 {
-        return Ok(0);
-    }
-    file.read_at(Bytes::ZERO, &mut mark)?;
-    let (number, checksum) = mark.split_at(8);
-    let good = crc32c::crc32c(number).to_le_bytes() == checksum;
-    Ok(number.first_chunk().filter(|_| good).map_or(0, |number| u64::from_le_bytes(*number)))
 }
