@@ -240,12 +240,15 @@ async fn read_frames<R: AsyncRead + Unpin>(
     mut reader: FrameReader<R>,
     mut open: watch::Receiver<bool>,
 ) {
+    // After a lot that was full, the next one may turn out empty: only then is it known that nothing followed.
+    let mut wait = true;
     loop {
         if open.wait_for(|open| *open).await.is_err() {
             return;
         }
         let mut lot = Lot::default();
-        let end = lot.fill(&mut reader).await;
+        let end = lot.fill(&mut reader, wait).await;
+        wait = lot.drained;
         if let Err(error) = &end {
             tracing::warn!("{error}");
         }
@@ -268,17 +271,18 @@ struct Lot {
 }
 
 impl Lot {
-    /// Waits for a frame, then takes those that have arrived behind it. False at the end of the connection.
-    async fn fill<R: AsyncRead + Unpin>(&mut self, reader: &mut FrameReader<R>) -> transport::Result<bool> {
-        match reader.next().await? {
-            None => return Ok(false),
-            Some(frame) => self.push(frame),
-        }
+    /// Takes the frames that have arrived, up to the size of a lot; waits for the first one when `wait` says so.
+    /// False at the end of the connection.
+    async fn fill<R: AsyncRead + Unpin>(
+        &mut self,
+        reader: &mut FrameReader<R>,
+        wait: bool,
+    ) -> transport::Result<bool> {
         while self.frames.len() < LOT_FRAMES && self.bytes < LOT_BYTES {
             let next = tokio::select! {
                 biased;
                 next = reader.next() => next?,
-                () = std::future::ready(()) => {
+                () = std::future::ready(()), if !(wait && self.frames.is_empty()) => {
                     self.drained = true;
                     return Ok(true);
                 }

@@ -1,5 +1,9 @@
 //! Failover: the disks go back to a recovery point, to another one, or forward again, until commit.
+//!
+//! A rollback is one more source of batches: what was touched after the point is read as it was at the point, and
+//! goes through the lanes of the pipeline as the writes of a source do.
 
+use crate::batch::{Batch, Change};
 use crate::item::{Action, Doing, Item, Notice};
 use crate::job::{Job, RollbackStep, Work};
 use crate::status::{Progress, Stage};
@@ -14,8 +18,27 @@ pub(crate) struct Failover {
     goal: Goal,
     /// The newest batch that was replicated: where a cancelled failover goes.
     forward: BatchNumber,
-    running: bool,
+    rollback: Option<Rollback>,
     progress: Progress,
+}
+
+/// A rollback under way.
+#[derive(Debug)]
+struct Rollback {
+    step: RollbackStep,
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// The next part may be read.
+    Ready,
+    /// It is being read.
+    Running,
+    /// Everything was read; what is in the pipeline has yet to become durable.
+    Complete,
+    /// The end is being recorded.
+    Recording,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +49,13 @@ enum Goal {
     Stand(BatchNumber),
     /// Go forward, then receive again.
     Cancel,
-    /// Record that the disks are forward again.
-    Leave,
+}
+
+impl Rollback {
+    fn read(&mut self, actions: &mut Vec<Action>) {
+        self.reading = Reading::Running;
+        actions.push(Action::Run(Job(Work::ReadPoint { step: self.step.clone() })));
+    }
 }
 
 impl Failover {
@@ -35,7 +63,7 @@ impl Failover {
         match self.goal {
             Goal::Stand(point) => Stage::FailedOver { point },
             Goal::Reach(point) => Stage::FailingOver { point },
-            Goal::Cancel | Goal::Leave => Stage::FailingOver { point: self.forward },
+            Goal::Cancel => Stage::FailingOver { point: self.forward },
         }
     }
 
@@ -48,7 +76,7 @@ impl Failover {
         match self.goal {
             Goal::Reach(point) => Some(point),
             Goal::Cancel => Some(self.forward),
-            Goal::Stand(_) | Goal::Leave => None,
+            Goal::Stand(_) => None,
         }
     }
 }
@@ -62,9 +90,14 @@ impl Item {
         while let BatchKind::Rollback { .. } = self.summary(forward)?.header.kind {
             forward = BatchNumber(forward.0 - 1);
         }
-        let goal = if finished { Goal::Stand(to) } else { Goal::Reach(to) };
+        let goal = match (finished, self.summary(to)?.header.kind.is_consistent()) {
+            (true, _) => Goal::Stand(to),
+            (false, true) => Goal::Reach(to),
+            // Only a cancelled failover goes to a boundary that is no point.
+            (false, false) => Goal::Cancel,
+        };
         self.doing =
-            Doing::Failover(Failover { goal, forward, running: false, progress: Progress::default() });
+            Doing::Failover(Failover { goal, forward, rollback: None, progress: Progress::default() });
         Ok(())
     }
 
@@ -74,10 +107,10 @@ impl Item {
         self.close_batch(now, None, false);
         let goal = Goal::Reach(point);
         match &mut self.doing {
-            Doing::Failover(failover) if !failover.running => failover.goal = goal,
+            Doing::Failover(failover) if failover.rollback.is_none() => failover.goal = goal,
             Doing::Receiving => {
                 let failover =
-                    Failover { goal, forward: BatchNumber(0), running: false, progress: Progress::default() };
+                    Failover { goal, forward: BatchNumber(0), rollback: None, progress: Progress::default() };
                 self.doing = Doing::Failover(failover);
             }
             _ => {}
@@ -86,7 +119,7 @@ impl Item {
 
     pub(crate) fn cancel_failover(&mut self) {
         if let Doing::Failover(failover) = &mut self.doing
-            && !failover.running
+            && failover.rollback.is_none()
         {
             failover.goal = Goal::Cancel;
         }
@@ -98,28 +131,46 @@ impl Item {
         }
     }
 
-    /// The pipeline is empty: takes the next step.
+    /// Takes the next step of a failover, if one is due.
     pub(crate) fn advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if let Err(error) = self.try_advance_failover(now, actions) {
-            self.fence(&error, actions);
+        let idle = self.pipeline.is_empty() && self.builder.is_empty();
+        let has_room = self.pipeline.has_room();
+        let Doing::Failover(failover) = &mut self.doing else { return };
+        match &mut failover.rollback {
+            Some(rollback) => match rollback.reading {
+                Reading::Ready if has_room => rollback.read(actions),
+                Reading::Complete if idle => {
+                    rollback.reading = Reading::Recording;
+                    let stand = failover.goal != Goal::Cancel;
+                    let work = Work::FinishRollback { step: rollback.step.clone(), stand };
+                    actions.push(Action::Run(Job(work)));
+                }
+                _ => {}
+            },
+            None if idle => {
+                if let Err(error) = self.start_rollback(now, actions) {
+                    self.fence(&error, actions);
+                }
+            }
+            None => {}
         }
     }
 
-    fn try_advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) -> Result<()> {
+    fn start_rollback(&mut self, now: Time, actions: &mut Vec<Action>) -> Result<()> {
         let base = self.journal.newest().map_or(BatchNumber(0), |newest| newest.number);
         let Doing::Failover(failover) = &mut self.doing else { return Ok(()) };
-        if failover.running {
-            return Ok(());
-        }
         if failover.forward == BatchNumber(0) {
             failover.forward = base;
         }
         let Some(to) = failover.destination() else { return Ok(()) };
-        failover.running = true;
         failover.progress = Progress::default();
         let header = self.rollback_header(now, to)?;
         let step = RollbackStep { to, base, header, disk: 0, from: Bytes::ZERO };
-        actions.push(Action::Run(Job(Work::Rollback { step })));
+        let mut rollback = Rollback { step, reading: Reading::Ready };
+        rollback.read(actions);
+        if let Doing::Failover(failover) = &mut self.doing {
+            failover.rollback = Some(rollback);
+        }
         Ok(())
     }
 
@@ -132,32 +183,24 @@ impl Item {
         Ok(header)
     }
 
-    pub(crate) fn rolled_back(
-        &mut self,
-        step: RollbackStep,
-        bytes: u64,
-        complete: bool,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(crate) fn point_read(&mut self, step: RollbackStep, changes: Vec<Change>) {
         let Doing::Failover(failover) = &mut self.doing else { return };
-        failover.progress.done += bytes;
         let before: u64 = self.disks[..usize::from(step.disk)].iter().map(|disk| disk.size).sum();
-        failover.progress =
-            Progress { done: before + step.from.0, total: self.disks.iter().map(|disk| disk.size).sum() };
-        let work = match (complete, failover.goal) {
-            (false, _) => Work::Rollback { step },
-            (true, Goal::Cancel) => {
-                failover.goal = Goal::Leave;
-                Work::FinishRollback { step, stand: false }
-            }
-            (true, _) => Work::FinishRollback { step, stand: true },
-        };
-        actions.push(Action::Run(Job(work)));
+        let total = self.disks.iter().map(|disk| disk.size).sum();
+        failover.progress = Progress { done: before + step.from.0, total };
+        let mut header = step.header.clone();
+        header.kind = BatchKind::Rollback { to: step.to, finished: false };
+        let reading = if changes.is_empty() { Reading::Complete } else { Reading::Ready };
+        failover.rollback = Some(Rollback { step, reading });
+        if !changes.is_empty() {
+            let bytes = changes.iter().map(|change| change.range.length().0).sum();
+            self.pipeline.push(Batch { header, changes, session: 0, sync_frames: 0, bytes, closed: true });
+        }
     }
 
     pub(crate) fn rollback_finished(&mut self, step: &RollbackStep, actions: &mut Vec<Action>) {
         let Doing::Failover(failover) = &mut self.doing else { return };
-        failover.running = false;
+        failover.rollback = None;
         self.newest = self.journal.newest();
         let cursor = crate::item::Cursor {
             stream: StreamId(step.header.stream),
@@ -165,7 +208,7 @@ impl Item {
             time: step.header.source_time,
         };
         (self.received, self.durable, self.closed_sequence) = (cursor, cursor, cursor.sequence);
-        if failover.goal == Goal::Leave {
+        if failover.goal == Goal::Cancel {
             self.doing = Doing::Receiving;
             actions.push(Action::Notice(Notice::FailoverCancelled));
         } else {

@@ -413,6 +413,7 @@ impl Item {
     fn advance(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.unblock(now, actions);
         self.close_batch_if_due(now, actions);
+        self.advance_failover(now, actions);
         let idle = self.drained && now >= self.last_input + SYNC_PAUSE || self.is_draining();
         let mut jobs = Vec::new();
         self.pipeline.start(idle, &mut jobs);
@@ -449,12 +450,11 @@ impl Item {
     fn drained_pipeline(&mut self, now: Time, actions: &mut Vec<Action>) {
         match &mut self.doing {
             Doing::Receiving => self.welcome(now, actions),
-            Doing::Failover(_) => self.advance_failover(now, actions),
             Doing::Stopping { recording } if !*recording => {
                 *recording = true;
                 actions.push(Action::Run(Job(Work::RecordApplied)));
             }
-            Doing::Stopping { .. } | Doing::Ended(_) => {}
+            Doing::Failover(_) | Doing::Stopping { .. } | Doing::Ended(_) => {}
         }
     }
 
@@ -486,7 +486,7 @@ impl Item {
                 }
                 actions.push(Action::Send { connection, frame: Frame::HashReply { request, differs } });
             }
-            Outcome::RolledBack { step, bytes, complete } => self.rolled_back(step, bytes, complete, actions),
+            Outcome::PointRead { step, changes } => self.point_read(step, changes),
             Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
             Outcome::Pruned(report) => {
                 self.pruning = false;

@@ -9,8 +9,8 @@ use journal::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most bytes that one step of a rollback puts back: what it holds in memory twice.
-const ROLLBACK_STEP: Bytes = Bytes(8 << 20);
+/// Most bytes that one batch of a rollback puts back.
+const ROLLBACK_BATCH: Bytes = Bytes(4 << 20);
 
 /// What is freed on a full volume: room for some batches, so that it is not asked for again at each of them.
 const ROOM_FOR_BATCHES: u64 = 64 << 20;
@@ -30,7 +30,7 @@ pub(crate) enum Work {
     Apply { batch: Arc<Batch>, number: Option<BatchNumber>, sync: Vec<u16> },
     Record { header: BatchHeader, sync: Vec<u16> },
     Hash { request: HashRequest },
-    Rollback { step: RollbackStep },
+    ReadPoint { step: RollbackStep },
     FinishRollback { step: RollbackStep, stand: bool },
     Prune { keep_from: u64, max_bytes: Option<u64> },
     RecordApplied,
@@ -57,10 +57,10 @@ pub(crate) enum Outcome {
         request: u64,
         differs: Vec<u8>,
     },
-    RolledBack {
+    /// The next changes of a rollback; none when it is complete.
+    PointRead {
         step: RollbackStep,
-        bytes: u64,
-        complete: bool,
+        changes: Vec<Change>,
     },
     RollbackFinished {
         step: RollbackStep,
@@ -109,7 +109,7 @@ impl Job {
             Work::Apply { batch, number, sync } => apply(storage, &batch, number, &sync),
             Work::Record { header, sync } => record(storage, &header, &sync),
             Work::Hash { request } => compare_hashes(storage, &request),
-            Work::Rollback { step } => roll_back_step(storage, step),
+            Work::ReadPoint { step } => read_point(storage, step),
             Work::FinishRollback { step, stand } => finish_rollback(storage, step, stand),
             Work::Prune { keep_from, max_bytes } => {
                 storage.journal().prune(keep_from, max_bytes).map(Outcome::Pruned).map_err(Error::from)
@@ -172,6 +172,7 @@ impl BeforeImages {
 /// data, whatever the disk says at this moment. Changes that alter nothing are dropped.
 fn prepare(storage: &Storage, batch: Arc<Batch>, unapplied: &[Arc<Batch>]) -> Result<Prepared> {
     let mut images = BeforeImages::default();
+    images.bytes.reserve_exact(batch.bytes as usize);
     for change in batch.changes.iter().flat_map(Change::parts) {
         let (disk, range) = (change.disk, change.range);
         images.take(change, |before| {
@@ -272,50 +273,28 @@ fn compare_hashes(storage: &Storage, request: &HashRequest) -> Result<Outcome> {
     Ok(Outcome::Hashed { connection: request.connection, request: request.request, differs })
 }
 
-/// Puts back a bounded part of what was touched after the point: journaled first, as any batch is (invariant 7).
-fn roll_back_step(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
+/// Reads the next bounded part of what was touched after the point. It is put back as a batch like any other:
+/// journaled first, so that a rollback can be rolled back itself (invariant 7).
+fn read_point(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
     let journal = storage.journal();
     let ranges = loop {
-        let ranges = journal.touched_after(step.to, step.base, step.disk, step.from, ROLLBACK_STEP)?;
+        let ranges = journal.touched_after(step.to, step.base, step.disk, step.from, ROLLBACK_BATCH)?;
         if !ranges.is_empty() || usize::from(step.disk) + 1 >= storage.disks().len() {
             break ranges;
         }
         (step.disk, step.from) = (step.disk + 1, Bytes::ZERO);
     };
-    let Some(last) = ranges.last() else {
-        return Ok(Outcome::RolledBack { step, bytes: 0, complete: true });
-    };
-    step.from = last.end();
-    let live = &storage.disks()[usize::from(step.disk)];
-    let view = PointView::new(journal.clone(), step.to, step.disk, live.clone())?;
-    let (mut images, mut bytes) = (BeforeImages::default(), 0);
+    step.from = ranges.last().map_or(step.from, ByteRange::end);
+    let live = storage.disks()[usize::from(step.disk)].clone();
+    let view = PointView::new(journal.clone(), step.to, step.disk, live)?;
+    let mut changes = Vec::with_capacity(ranges.len());
     for range in ranges {
-        let mut old = vec![0; range.length().as_usize()];
-        view.read_at(range.start(), &mut old)?;
-        bytes += range.length().0;
-        let whole =
-            Change { disk: step.disk, range, content: Content::Data { buffer: Arc::new(old), start: 0 } };
-        for change in whole.parts() {
-            let from = change.range.start();
-            images.take(change, |before| Ok(live.read_at(from, before)?))?;
-        }
+        let mut buffer = vec![0; range.length().as_usize()];
+        view.read_at(range.start(), &mut buffer)?;
+        let content = Content::Data { buffer: Arc::new(buffer), start: 0 };
+        changes.push(Change { disk: step.disk, range, content });
     }
-    write_rollback_batch(storage, &step, images)?;
-    Ok(Outcome::RolledBack { step, bytes, complete: false })
-}
-
-fn write_rollback_batch(storage: &Storage, step: &RollbackStep, images: BeforeImages) -> Result<()> {
-    if images.extents.is_empty() {
-        return Ok(());
-    }
-    let mut header = step.header.clone();
-    header.kind = BatchKind::Rollback { to: step.to, finished: false };
-    let number = storage.journal().append(&images.encode(storage, &header)?)?;
-    storage.journal().sync()?;
-    let batch =
-        Batch { header, changes: images.into_changes(), session: 0, sync_frames: 0, bytes: 0, closed: true };
-    apply(storage, &batch, Some(number), &touched_disks(&batch))?;
-    Ok(())
+    Ok(Outcome::PointRead { step, changes })
 }
 
 /// The last record of a rollback. It carries the sequence that the disks stand at now: when they are to `stand`

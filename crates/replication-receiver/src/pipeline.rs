@@ -12,8 +12,9 @@ use journal::{BatchHeader, BatchNumber};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Without before-images, disks are synced after this many bytes at the latest, and a boundary recorded.
-const SYNC_EVERY: u64 = 64 << 20;
+/// Without before-images, disks are synced after this many bytes at the latest, and a boundary recorded. While that
+/// goes on as many are written again, and a source whose window holds four times as many never waits.
+const SYNC_EVERY: u64 = 8 << 20;
 
 /// Most closed batches that wait for the prepare lane before input stops.
 const MOST_WAITING: usize = 2;

@@ -26,7 +26,8 @@ impl SourceImage {
     /// Makes `raw` a copy of someone's image in whatever format: the demo writes to the copy only.
     pub fn copy_of(image: &Path, raw: &Path) -> Result<SourceImage> {
         let (from, to) = (image.to_string_lossy(), raw.to_string_lossy());
-        run("qemu-img", &["convert", "-O", "raw", &from, &to]).with_context(|| format!("cannot read {from}"))?;
+        run("qemu-img", &["convert", "-O", "raw", &from, &to])
+            .with_context(|| format!("cannot read {from}"))?;
         let size = std::fs::metadata(raw)?.len();
         if size == 0 {
             bail!("{from} is empty: there is nothing to replicate");
@@ -43,17 +44,22 @@ impl SourceImage {
         let offset = format!("offset={}", FILE_SYSTEM.start);
         let size = format!("{}k", (FILE_SYSTEM.end - FILE_SYSTEM.start) / 1024);
         let (raw, tree) = (raw.to_string_lossy(), files.to_string_lossy());
-        run("/sbin/mkfs.ext4", &["-q", "-F", "-O", "^metadata_csum,^64bit", "-E", &offset, "-d", &tree, &raw, &size])?;
+        run(
+            "/sbin/mkfs.ext4",
+            &["-q", "-F", "-O", "^metadata_csum,^64bit", "-E", &offset, "-d", &tree, &raw, &size],
+        )?;
         std::fs::remove_dir_all(&files)?;
         Ok(SourceImage { size: SIZE, scratch: SCRATCH, file_system: Some(FILE_SYSTEM.start) })
     }
 }
 
 fn partition(raw: &Path) -> Result<()> {
-    let mut child =
-        Command::new("/sbin/sfdisk").args(["-q", "-X", "dos"]).arg(raw).stdin(Stdio::piped()).spawn().context(
-            "cannot run sfdisk; `cargo xtask setup` installs it",
-        )?;
+    let mut child = Command::new("/sbin/sfdisk")
+        .args(["-q", "-X", "dos"])
+        .arg(raw)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot run sfdisk; `cargo xtask setup` installs it")?;
     let sectors = |range: std::ops::Range<u64>| (range.start / 512, (range.end - range.start) / 512);
     let script: String = [FILE_SYSTEM, SCRATCH]
         .map(sectors)

@@ -6,7 +6,7 @@ use crate::writer::Writer;
 use anyhow::{Context, Result, bail};
 use control_api::ItemState;
 use disk::Bytes;
-use rig::tools::{compare, copy, qemu_format, run as run_tool};
+use rig::tools::{compare, copy, copy_of_held, qemu_format, run as run_tool};
 use rig::{Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -60,7 +60,8 @@ impl Demo {
             check_file_system(&raw, offset)?;
             report.proved("e2fsck finds nothing wrong with the file system on it");
         }
-        report.step("A master target (mtd) and a source agent (mt-source), talking TLS 1.3 with certificates");
+        report
+            .step("A master target (mtd) and a source agent (mt-source), talking TLS 1.3 with certificates");
         let disk = TargetDisk {
             id: DISK.into(),
             path: replica.clone(),
@@ -111,7 +112,10 @@ impl Demo {
         self.source.bookmark(name)?;
         let copied = self.rig.folder.join(format!("{name}.img"));
         copy(&self.raw, &copied)?;
-        self.report.note(&format!("a copy of the disk at this moment is kept to compare with: {}", copied.display()));
+        self.report.note(&format!(
+            "a copy of the disk at this moment is kept to compare with: {}",
+            copied.display()
+        ));
         Ok(copied)
     }
 
@@ -130,7 +134,16 @@ impl Demo {
         let listen = format!("unix:{}", socket.display());
         let writer = self.writer(Duration::from_secs(3), 3)?;
         let started = Instant::now();
-        self.target.mtctl(&["test-failover", "start", ITEM, "--point", name, "--listen", &listen, "--json"])?;
+        self.target.mtctl(&[
+            "test-failover",
+            "start",
+            ITEM,
+            "--point",
+            name,
+            "--listen",
+            &listen,
+            "--json",
+        ])?;
         let uri = format!("nbd+unix:///{DISK}?socket={}", socket.display());
         run_tool("qemu-io", &["-r", "-f", "raw", "-c", "read 0 512", &uri])?;
         let opened = started.elapsed();
@@ -151,7 +164,8 @@ impl Demo {
         let file = self.rig.folder.join("export.vmdk");
         let path = file.to_string_lossy().into_owned();
         let format = "streamOptimized";
-        self.target.mtctl(&["export", ITEM, "--disk", DISK, "--point", name, "--format", format, "--to", &path])?;
+        self.target
+            .mtctl(&["export", ITEM, "--disk", DISK, "--point", name, "--format", format, "--to", &path])?;
         compare(&path, "vmdk", &wanted.to_string_lossy(), "raw")?;
         self.report.proved(&format!("the export equals the disk as it was at \"{name}\""));
         self.report.figure("export", Bytes(stored_bytes(&file)?).to_string());
@@ -163,17 +177,19 @@ impl Demo {
         let started = Instant::now();
         self.target.mtctl(&["failover", ITEM, "--point", name, "--yes"])?;
         let took = started.elapsed();
-        compare(&self.replica.to_string_lossy(), self.format, &wanted.to_string_lossy(), "raw")?;
-        self.report.proved(&format!("the replica itself equals the disk as it was at \"{name}\""));
-        if let Some(offset) = self.image.file_system {
-            let raw = self.rig.folder.join("replica.img");
-            run_tool("qemu-img", &[
-                "convert", "-U", "-f", self.format, "-O", "raw", &self.replica.to_string_lossy(), &raw.to_string_lossy(),
-            ])?;
+        self.with_copy_of_replica(|demo, copied| {
+            compare(copied, demo.format, &wanted.to_string_lossy(), "raw")?;
+            demo.report.proved(&format!("the replica itself equals the disk as it was at \"{name}\""));
+            let Some(offset) = demo.image.file_system else { return Ok(()) };
+            let raw = demo.rig.folder.join("replica.img");
+            run_tool(
+                "qemu-img",
+                &["convert", "-f", demo.format, "-O", "raw", copied, &raw.to_string_lossy()],
+            )?;
             check_file_system(&raw, offset)?;
-            std::fs::remove_file(&raw)?;
-            self.report.proved("e2fsck finds nothing wrong with the file system on it");
-        }
+            demo.report.proved("e2fsck finds nothing wrong with the file system on it");
+            Ok(std::fs::remove_file(&raw)?)
+        })?;
         self.report.figure(&format!("failover to \"{name}\""), duration(took));
         Ok(())
     }
@@ -191,7 +207,8 @@ impl Demo {
 
     fn finish(mut self) -> Result<()> {
         self.report.step("Both are stopped in order");
-        let item = self.target.item()?;
+        let status = self.target.status()?;
+        let item = status.items.first().context("mtd has no item")?;
         let memory = [self.target.process().peak_memory()?, self.source.process().peak_memory()?];
         self.source.process().stop()?;
         self.target.process().stop()?;
@@ -199,16 +216,23 @@ impl Demo {
         if self.format == "vmdk" {
             run_tool("qemu-img", &["check", "-q", "-f", "vmdk", &replica]).or_else(|error| {
                 // qemu-img knows no check for flat images.
-                if error.to_string().contains("does not support checks") { Ok(String::new()) } else { Err(error) }
+                if error.to_string().contains("does not support checks") {
+                    Ok(String::new())
+                } else {
+                    Err(error)
+                }
             })?;
         }
-        run_tool("qemu-img", &["compare", "-f", self.format, "-F", "raw", &replica, &self.raw.to_string_lossy()])?;
+        run_tool(
+            "qemu-img",
+            &["compare", "-f", self.format, "-F", "raw", &replica, &self.raw.to_string_lossy()],
+        )?;
         self.report.proved(&format!("{replica} equals the source, and qemu-img check finds nothing"));
         let overwritten = Bytes(self.written);
         self.report.figure("written by fio in all", overwritten.to_string());
         self.report.figure("journal", Bytes(item.journal_bytes).to_string());
-        if let Some(rpo) = item.rpo(item.newest_point.as_ref().map_or(0, |point| point.receive_time)) {
-            self.report.figure("RPO at the last change", duration(Duration::from_nanos(rpo)));
+        if let Some(rpo) = item.rpo(status.now) {
+            self.report.figure("RPO at the end", duration(Duration::from_nanos(rpo)));
         }
         self.report.figure("peak memory of mtd", Bytes(memory[0]).to_string());
         self.report.figure("peak memory of mt-source", Bytes(memory[1]).to_string());
@@ -226,10 +250,19 @@ impl Demo {
     }
 
     fn compare_replica(&self, proved: &str) -> Result<()> {
-        let (replica, raw) = (self.replica.to_string_lossy(), self.raw.to_string_lossy());
-        compare(&replica, self.format, &raw, "raw")?;
+        self.with_copy_of_replica(|demo, copied| {
+            compare(copied, demo.format, &demo.raw.to_string_lossy(), "raw")
+        })?;
         self.report.proved(proved);
         Ok(())
+    }
+
+    /// mtd holds the replica locked, against QEMU too: what is looked at while it runs is a copy.
+    fn with_copy_of_replica(&self, look: impl FnOnce(&Demo, &str) -> Result<()>) -> Result<()> {
+        let folder = self.rig.folder.join("copy");
+        let copied = copy_of_held(&self.replica, &folder)?;
+        look(self, &copied.to_string_lossy())?;
+        Ok(std::fs::remove_dir_all(&folder)?)
     }
 }
 
@@ -238,7 +271,10 @@ fn clear(dir: &Path) -> Result<()> {
     let marker = dir.join("made-by-the-demo");
     if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
         if !marker.exists() {
-            bail!("{} is not empty and was not made by the demo; name another folder with --dir", dir.display());
+            bail!(
+                "{} is not empty and was not made by the demo; name another folder with --dir",
+                dir.display()
+            );
         }
         std::fs::remove_dir_all(dir)?;
     }

@@ -13,7 +13,13 @@ pub struct Writer {
 
 impl Writer {
     /// Writes random blocks of 4 KiB to 64 KiB into `range`, at a moderate pace, for `time`.
-    pub fn start(uri: &str, range: std::ops::Range<u64>, time: Duration, seed: u32, folder: &Path) -> Result<Writer> {
+    pub fn start(
+        uri: &str,
+        range: std::ops::Range<u64>,
+        time: Duration,
+        seed: u32,
+        folder: &Path,
+    ) -> Result<Writer> {
         let output = folder.join(format!("fio-{seed}.json"));
         let range = range.start.next_multiple_of(4096)..range.end / 4096 * 4096;
         let child = Command::new("fio")
@@ -41,7 +47,8 @@ impl Writer {
             bail!("fio ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
         }
         let text = std::fs::read_to_string(&self.output)?;
-        let json: serde_json::Value = serde_json::from_str(text.get(text.find('{').unwrap_or(0)..).unwrap_or(""))?;
+        let json: serde_json::Value =
+            serde_json::from_str(text.get(text.find('{').unwrap_or(0)..).unwrap_or(""))?;
         json["jobs"][0]["write"]["io_bytes"].as_u64().context("fio told no number of bytes")
     }
 }

@@ -29,7 +29,9 @@ impl Process {
     pub fn check_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended with {status}; its log ends with:\n{}", self.name, self.log_tail()),
+            Some(status) => {
+                bail!("{} ended with {status}; its log ends with:\n{}", self.name, self.log_tail())
+            }
         }
     }
 

@@ -32,7 +32,7 @@ pub struct TargetOptions {
 }
 
 /// The item that every rig replicates.
-pub const ITEM: &str = "web01";
+pub(crate) const ITEM: &str = "web01";
 
 /// A running `mtd`.
 pub struct Target {
@@ -57,7 +57,10 @@ impl Target {
         let mut target = Target { process, mtctl: rig.program("mtctl")?, socket };
         wait_for("mtd to answer", Duration::from_secs(60), || {
             target.process.check_running()?;
-            let state = target.status().ok().map(|status| status.items.iter().all(|i| i.state != ItemState::Starting));
+            let state = target
+                .status()
+                .ok()
+                .map(|status| status.items.iter().all(|i| i.state != ItemState::Starting));
             Ok(state.filter(|ready| *ready))
         })?;
         Ok(target)

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use vmdk::Image;
 
 /// What a source is told of the limits that it has to keep.
-const LIMITS: Limits = Limits { bulk_window: 16 << 20, hash_requests: 8, heartbeat_seconds: 5 };
+const LIMITS: Limits = Limits { bulk_window: 32 << 20, hash_requests: 8, heartbeat_seconds: 5 };
 
 /// How long closing waits for readers of the item's disks, such as exports.
 const PATIENCE: Duration = Duration::from_secs(30);

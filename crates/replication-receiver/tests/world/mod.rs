@@ -2,7 +2,7 @@
 
 mod source;
 
-pub use source::{DISK_SIZE, DISKS, Source};
+pub(crate) use source::{DISK_SIZE, DISKS, Source};
 
 use change_stream::{Frame, Limits, Time};
 use disk::{Bytes, Disk, Folder};
@@ -16,19 +16,19 @@ const MILLISECOND: u64 = 1_000_000;
 const MAIN: u64 = 0;
 const BULK: u64 = 1;
 
-pub struct World {
-    pub rng: Rng,
-    pub seed: u64,
-    pub source: Source,
-    pub now: Time,
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) seed: u64,
+    pub(crate) source: Source,
+    pub(crate) now: Time,
     power: Arc<Power>,
     folder: SimFolder,
-    pub disks: Vec<Arc<SimFile>>,
+    pub(crate) disks: Vec<Arc<SimFile>>,
     running: Option<Running>,
     wire: Wire,
     /// Highest sequence number that was acknowledged, in which stream: what must survive.
     acknowledged: (change_stream::StreamId, u64),
-    pub crashes: u32,
+    pub(crate) crashes: u32,
 }
 
 /// The master target between two losses of power.
@@ -39,8 +39,7 @@ struct Running {
 }
 
 /// What is under way between the two.
-#[derive(Default)]
-#[derive(Debug)]
+#[derive(Default, Debug)]
 struct Wire {
     connection: Option<u64>,
     bulk: Option<u64>,
@@ -70,7 +69,7 @@ fn config(blank: bool) -> ItemConfig {
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let mut rng = Rng::new(seed);
         let power: Arc<Power> = Arc::default();
         let folder = SimFolder::on_power("journal", &power);
@@ -90,7 +89,8 @@ impl World {
             crashes: 0,
             rng,
         };
-        let storage = Storage::create(world.journal_folder(), identity(), world.targets(), options()).unwrap();
+        let storage =
+            Storage::create(world.journal_folder(), identity(), world.targets(), options()).unwrap();
         world.start(storage);
         world
     }
@@ -112,16 +112,16 @@ impl World {
         self.running.as_mut().expect("the master target runs")
     }
 
-    pub fn item(&self) -> &Item {
+    pub(crate) fn item(&self) -> &Item {
         &self.running.as_ref().expect("the master target runs").item
     }
 
-    pub fn storage(&self) -> &Arc<Storage> {
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.running.as_ref().expect("the master target runs").storage
     }
 
     /// Hands an event to the item and carries out what follows, except that jobs wait to be picked.
-    pub fn step(&mut self, event: Event) {
+    pub(crate) fn step(&mut self, event: Event) {
         let now = self.now;
         let mut actions = Vec::new();
         self.running().item.step(now, event, &mut actions);
@@ -161,7 +161,7 @@ impl World {
         ["new session", "already", "fails over", "silent"].iter().any(|why| message.contains(why))
     }
 
-    pub fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         self.wire = Wire { next: self.wire.next + 2, ..Wire::default() };
         let connection = self.wire.next * 2 + MAIN;
         self.wire.connection = Some(connection);
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// Cuts the connection: what is under way is lost. The master target may learn of it later.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         let (connection, bulk) = (self.wire.connection.take(), self.wire.bulk.take());
         self.wire.to_target.clear();
         self.wire.to_target_bulk.clear();
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// Loses power, starts again, and checks what is left.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.crashes += 1;
         self.running = None;
         self.cut();
@@ -226,14 +226,18 @@ impl World {
         let stream = change_stream::StreamId(newest.header.stream);
         if stream == self.acknowledged.0 && !matches!(newest.header.kind, BatchKind::Rollback { .. }) {
             let (reached, promised) = (newest.header.last_sequence, self.acknowledged.1);
-            assert!(reached >= promised, "seed {}: {promised} was acknowledged, {reached} is left", self.seed);
+            assert!(
+                reached >= promised,
+                "seed {}: {promised} was acknowledged, {reached} is left",
+                self.seed
+            );
         }
         if newest.header.kind == BatchKind::Point {
             self.assert_disks_are(stream, newest.header.last_sequence);
         }
     }
 
-    pub fn assert_disks_are(&self, stream: change_stream::StreamId, sequence: u64) {
+    pub(crate) fn assert_disks_are(&self, stream: change_stream::StreamId, sequence: u64) {
         let wanted = &self.source.states[&(stream, sequence)];
         for (n, disk) in self.disks.iter().enumerate() {
             let found = disk.contents();
@@ -244,7 +248,7 @@ impl World {
     }
 
     /// Invariant 3: every point that is kept reads exactly as its source did.
-    pub fn check_points(&mut self) -> usize {
+    pub(crate) fn check_points(&mut self) -> usize {
         if self.power.is_cut() {
             self.crash();
         }
@@ -255,17 +259,23 @@ impl World {
             let stream = change_stream::StreamId(point.header.stream);
             let wanted = &self.source.states[&(stream, point.header.last_sequence)];
             for (n, live) in storage.disks().iter().enumerate() {
-                let view = PointView::new(storage.journal().clone(), point.number, n as u16, live.clone()).unwrap();
+                let view =
+                    PointView::new(storage.journal().clone(), point.number, n as u16, live.clone()).unwrap();
                 let mut found = vec![0; DISK_SIZE];
                 view.read_at(Bytes(0), &mut found).unwrap();
-                assert!(found == wanted[n], "seed {}: point {} of disk {n} is wrong", self.seed, point.number);
+                assert!(
+                    found == wanted[n],
+                    "seed {}: point {} of disk {n} is wrong",
+                    self.seed,
+                    point.number
+                );
             }
         }
         points.len()
     }
 
     /// One move of the world, as the seed decides.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.now += self.rng.below(30) * MILLISECOND;
         match self.rng.below(16) {
             0..=2 => self.source.change(&mut self.rng, self.now),
@@ -328,12 +338,12 @@ impl World {
     }
 
     /// Cuts the power at one of the next operations.
-    pub fn plan_crash(&mut self, within: u64) {
+    pub(crate) fn plan_crash(&mut self, within: u64) {
         self.power.cut_after(self.rng.below(within));
     }
 
     /// Moves on until everything that the source has is durable.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.power.restore();
         for _ in 0..20_000 {
             if self.source.is_done() {
@@ -350,11 +360,12 @@ impl World {
             self.run_a_job();
             self.step(Event::Tick);
         }
-        panic!("seed {}: the item never settles: {:?}; {}", self.seed, self.item().status(), format!("{} {:?}", self.source.standing(), self.wire));
+        let (item, source) = (self.item().status(), self.source.standing());
+        panic!("seed {}: the item never settles: {item:?}; {source}; {:?}", self.seed, self.wire);
     }
 
     /// Runs jobs until the item is where a command should bring it; power may fail on the way.
-    pub fn run_until(&mut self, reached: impl Fn(&Stage) -> bool) {
+    pub(crate) fn run_until(&mut self, reached: impl Fn(&Stage) -> bool) {
         for _ in 0..5_000 {
             if reached(&self.item().status().stage) {
                 return;
@@ -366,7 +377,7 @@ impl World {
         panic!("seed {}: never reached: {:?}", self.seed, self.item().status());
     }
 
-    pub fn fail_over(&mut self, point: BatchNumber) {
+    pub(crate) fn fail_over(&mut self, point: BatchNumber) {
         self.cut();
         self.step(Event::Command(Command::Failover { point }));
     }

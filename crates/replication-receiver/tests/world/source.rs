@@ -7,27 +7,27 @@ use change_stream::{
 use std::collections::{HashMap, VecDeque};
 use testkit::Rng;
 
-pub const DISKS: usize = 2;
-pub const DISK_SIZE: usize = 6 * 1024 + 512;
+pub(crate) const DISKS: usize = 2;
+pub(crate) const DISK_SIZE: usize = 6 * 1024 + 512;
 const BLOCK: usize = 1024;
 
-pub type Disks = [Vec<u8>; DISKS];
+pub(crate) type Disks = [Vec<u8>; DISKS];
 
 #[derive(Default)]
-pub struct Source {
-    pub disks: Disks,
+pub(crate) struct Source {
+    pub(crate) disks: Disks,
     /// What the disks held after each change, by sequence number: the oracle.
-    pub states: HashMap<(StreamId, u64), Disks>,
+    pub(crate) states: HashMap<(StreamId, u64), Disks>,
     stream: u8,
     history: Vec<Frame>,
     /// Number of the oldest change that can still be sent.
     oldest_held: u64,
-    pub next_sequence: u64,
+    pub(crate) next_sequence: u64,
     session: Option<Session>,
     /// A sync that has not been acknowledged whole.
     syncing: Option<SyncMode>,
-    pub acknowledged: u64,
-    pub bookmarks: Vec<(u64, String)>,
+    pub(crate) acknowledged: u64,
+    pub(crate) bookmarks: Vec<(u64, String)>,
 }
 
 /// A connection that was welcomed.
@@ -43,7 +43,7 @@ struct Session {
 }
 
 impl Source {
-    pub fn new(rng: &mut Rng) -> Source {
+    pub(crate) fn new(rng: &mut Rng) -> Source {
         let mut source = Source { oldest_held: 1, next_sequence: 1, stream: 1, ..Source::default() };
         for disk in &mut source.disks {
             *disk = vec![0; DISK_SIZE];
@@ -55,7 +55,7 @@ impl Source {
         source
     }
 
-    pub fn stream(&self) -> StreamId {
+    pub(crate) fn stream(&self) -> StreamId {
         StreamId([self.stream; 16])
     }
 
@@ -63,11 +63,11 @@ impl Source {
         self.states.insert((self.stream(), self.next_sequence - 1), self.disks.clone());
     }
 
-    pub fn descriptions() -> Vec<DiskDescription> {
+    pub(crate) fn descriptions() -> Vec<DiskDescription> {
         (0..DISKS).map(|n| DiskDescription { id: format!("disk{n}"), size: DISK_SIZE as u64 }).collect()
     }
 
-    pub fn hello(&mut self) -> Frame {
+    pub(crate) fn hello(&mut self) -> Frame {
         self.session = None;
         Frame::Hello {
             version: PROTOCOL_VERSION,
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// Changes the disks and remembers the change.
-    pub fn change(&mut self, rng: &mut Rng, time: Time) {
+    pub(crate) fn change(&mut self, rng: &mut Rng, time: Time) {
         let at = Position { sequence: self.next_sequence, time };
         let disk = rng.below(DISKS as u64) as usize;
         let longest = if rng.one_in(3) { 1500 } else { 200 };
@@ -119,12 +119,12 @@ impl Source {
     }
 
     /// Gives up what it held: a backlog that overflowed.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.oldest_held = self.next_sequence;
     }
 
     /// A new stream: a source that lost its state.
-    pub fn restart_stream(&mut self) {
+    pub(crate) fn restart_stream(&mut self) {
         self.stream += 1;
         self.history.clear();
         (self.oldest_held, self.next_sequence, self.acknowledged) = (1, 1, 0);
@@ -133,7 +133,7 @@ impl Source {
     }
 
     /// Takes a frame of the master target and answers with the frames that begin a sync, if one is needed.
-    pub fn take(&mut self, frame: Frame) -> Vec<Frame> {
+    pub(crate) fn take(&mut self, frame: Frame) -> Vec<Frame> {
         match frame {
             Frame::Welcome { durable_sequence, need, .. } => self.welcomed(durable_sequence, &need),
             Frame::Ack { durable_sequence, durable_sync } => {
@@ -195,7 +195,7 @@ impl Source {
     }
 
     /// The next frame for the ordered connection, and one for the bulk connection, if there is anything to send.
-    pub fn next(&mut self, rng: &mut Rng, time: Time, bulk: bool) -> (Option<Frame>, Option<Frame>) {
+    pub(crate) fn next(&mut self, rng: &mut Rng, time: Time, bulk: bool) -> (Option<Frame>, Option<Frame>) {
         let Some(session) = &mut self.session else { return (None, None) };
         let all_sent = session.next_to_send == self.next_sequence;
         let sync_next = self.syncing.is_some() && session.end_at.is_none();
@@ -225,16 +225,24 @@ impl Source {
     }
 
     /// Where it stands, for a failing run.
-    pub fn standing(&self) -> String {
+    pub(crate) fn standing(&self) -> String {
         let session = self.session.as_ref().map(|session| {
             let Session { next_to_send, to_hash, hashing, to_send, sync_frames, end_at, .. } = session;
-            format!("{next_to_send} {} {} {} {sync_frames} {end_at:?}", to_hash.len(), hashing.len(), to_send.len())
+            format!(
+                "{next_to_send} {} {} {} {sync_frames} {end_at:?}",
+                to_hash.len(),
+                hashing.len(),
+                to_send.len()
+            )
         });
-        format!("{:?} of {}, acknowledged {}, {session:?}", self.syncing, self.next_sequence, self.acknowledged)
+        format!(
+            "{:?} of {}, acknowledged {}, {session:?}",
+            self.syncing, self.next_sequence, self.acknowledged
+        )
     }
 
     /// True when nothing is left to send or to wait for.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let session = self.session.as_ref().is_some_and(|session| session.next_to_send == self.next_sequence);
         session && self.syncing.is_none() && self.acknowledged + 1 == self.next_sequence
     }

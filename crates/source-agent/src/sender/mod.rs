@@ -22,7 +22,7 @@ const SECOND: Time = 1_000_000_000;
 const FIRST_WAIT: Time = SECOND;
 const LAST_WAIT: Time = 30 * SECOND;
 /// Wait after a refusal that only a person can lift.
-const REFUSED_WAIT: Time = 60 * SECOND;
+const REFUSED_WAIT: Time = 10 * SECOND;
 /// Silence of the target, with something unacknowledged, after which the connection counts as lost.
 const SILENCE: Time = 300 * SECOND;
 
