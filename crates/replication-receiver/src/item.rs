@@ -593,7 +593,8 @@ impl Item {
         self.end_session(code, why, actions);
     }
 
-    fn stage(&self) -> Stage {
+    /// Where the item stands.
+    pub fn stage(&self) -> Stage {
         match &self.doing {
             Doing::Ended(stage) => stage.clone(),
             Doing::Failover(failover) => failover.stage(),

@@ -7,7 +7,8 @@ use anyhow::Result;
 use block_device::{Caching, FileDisk, HostFolder};
 use disk::{Access, ByteRange, Bytes, Disk, Folder};
 use journal::{
-    BatchHeader, BatchKind, BatchNumber, Before, DiskIdentity, Identity, Journal, Options, PointView, UndoExtent,
+    BatchHeader, BatchKind, BatchNumber, Before, DiskIdentity, Identity, Journal, Options, PointView,
+    UndoExtent,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +47,9 @@ pub(crate) fn open_point(bench: &Bench) -> Result<Vec<Measured>> {
         good: Good::AtMost,
         must: 1.0,
         aim: 0.1,
-        detail: format!("{extents} extents; opening the journal {open:.3} s, view and first byte {read:.3} s"),
+        detail: format!(
+            "{extents} extents; opening the journal {open:.3} s, view and first byte {read:.3} s"
+        ),
         memory: None,
     }])
 }

@@ -39,7 +39,10 @@ impl Pair {
         let size = std::fs::metadata(raw)?.len();
         let disk = TargetDisk { id: DISK.into(), path: replica.into(), format: format.into(), size };
         let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
-        let source = Source::start(&rig, &SourceOptions { port, disks: vec![(DISK.into(), raw.into())], backlog_mib: 4096 })?;
+        let source = Source::start(
+            &rig,
+            &SourceOptions { port, disks: vec![(DISK.into(), raw.into())], backlog_mib: 4096 },
+        )?;
         Ok(Pair { target, source })
     }
 
@@ -76,7 +79,10 @@ impl Pair {
 pub(crate) fn fio(dir: &Path, arguments: &[&str]) -> Result<serde_json::Value> {
     let output = dir.join("fio.json");
     let output_flag = format!("--output={}", output.display());
-    run("fio", &[&["--name=bench", "--output-format=json", &output_flag, "--randrepeat=0"], arguments].concat())?;
+    run(
+        "fio",
+        &[&["--name=bench", "--output-format=json", &output_flag, "--randrepeat=0"], arguments].concat(),
+    )?;
     let text = std::fs::read_to_string(&output)?;
     let json = text.get(text.find('{').unwrap_or(0)..).unwrap_or("");
     let json: serde_json::Value = serde_json::from_str(json)?;
@@ -159,12 +165,11 @@ fn nbdcopy(bench: &Bench, raw: &Path, copy: &Path) -> Result<Duration> {
     let socket = bench.dir.join("peer.sock");
     let mut command = Command::new("qemu-nbd");
     command.args(["-f", "vmdk", "--cache=none", "--aio=native", "-k", text(&socket), text(copy)]);
+    // It ends, and removes its socket, when its first client is gone.
     let _server = Process::start(command, &bench.dir.join("qemu-nbd.log"))?;
     rig::wait_for("qemu-nbd", Duration::from_secs(10), || Ok(socket.exists().then_some(())))?;
     let uri = format!("nbd+unix:///?socket={}", text(&socket));
-    let took = timed(|| run("nbdcopy", &["--flush", text(raw), &uri]).map(|_| ()))?;
-    std::fs::remove_file(&socket)?;
-    Ok(took)
+    timed(|| run("nbdcopy", &["--flush", text(raw), &uri]).map(|_| ()))
 }
 
 /// Seconds of a local `qemu-img convert` into a sparse VMDK, durable.
@@ -251,7 +256,11 @@ pub(crate) fn journal_bytes(bench: &Bench) -> Result<Vec<Measured>> {
     let raw = bench.dir.join("source.img");
     let mut measured = Vec::new();
     for (name, must, aim) in [("journal-bytes", 1.05, 1.0), ("journal-bytes-text", 0.5, 0.5)] {
-        if name == "journal-bytes" { data::random(&raw, size, 3)? } else { data::prose(&raw, size, 3)? }
+        if name == "journal-bytes" {
+            data::random(&raw, size, 3)?
+        } else {
+            data::prose(&raw, size, 3)?
+        }
         let (value, detail, memory) = journal_bytes_of(bench, &raw)?;
         let (unit, good, memory) = ("bytes a byte", Good::AtMost, Some(memory));
         measured.push(Measured { name, value, unit, good, must, aim, detail, memory });

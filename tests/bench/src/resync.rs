@@ -28,7 +28,10 @@ pub(crate) fn resync(bench: &Bench) -> Result<Vec<Measured>> {
         run("cp", &[text(&old), text(&replica)])?;
         drop_caches()?;
         let input = format!("if={}", text(&raw));
-        read.push(timed(|| run("dd", &[&input, "of=/dev/null", "bs=1M", "iflag=direct"]).map(|_| ()))?.as_secs_f64());
+        read.push(
+            timed(|| run("dd", &[&input, "of=/dev/null", "bs=1M", "iflag=direct"]).map(|_| ()))?
+                .as_secs_f64(),
+        );
         drop_caches()?;
         let started = Instant::now();
         let mut pair = Pair::start_with(bench, &raw, &replica, "raw")?;

@@ -24,7 +24,8 @@ pub(crate) fn rollback(bench: &Bench) -> Result<Vec<Measured>> {
         pair.fio(&bench.dir, &["--rw=randwrite", "--bs=64k", "--iodepth=16", &whole, &amount])?;
         pair.drained()?;
         quiet()?;
-        let took = timed(|| pair.target.mtctl(&["failover", "web01", "--point", "before", "--yes"]).map(|_| ()))?;
+        let took =
+            timed(|| pair.target.mtctl(&["failover", "web01", "--point", "before", "--yes"]).map(|_| ()))?;
         ours.push(took.as_secs_f64());
         let memory = pair.stop()?;
         peak = [peak[0].max(memory[0]), peak[1].max(memory[1])];
@@ -33,7 +34,9 @@ pub(crate) fn rollback(bench: &Bench) -> Result<Vec<Measured>> {
         quiet()?;
         let copy = bench.dir.join("copy.img");
         let count = format!("count={}", size / 4 / (1 << 20));
-        peer.push(timed(|| dd(&raw, &copy, &[&count, "iflag=direct", "oflag=direct", "conv=fsync"]))?.as_secs_f64());
+        peer.push(
+            timed(|| dd(&raw, &copy, &[&count, "iflag=direct", "oflag=direct", "conv=fsync"]))?.as_secs_f64(),
+        );
         std::fs::remove_file(&copy)?;
     }
     let ratios = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer).collect();

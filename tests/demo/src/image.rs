@@ -13,7 +13,7 @@ const SCRATCH: std::ops::Range<u64> = 257 * MIB..383 * MIB;
 const SIZE: u64 = 384 * MIB;
 
 /// The source disk of the demo.
-pub struct SourceImage {
+pub(crate) struct SourceImage {
     /// Bytes.
     pub size: u64,
     /// Where the demo may write.
@@ -24,7 +24,7 @@ pub struct SourceImage {
 
 impl SourceImage {
     /// Makes `raw` a copy of someone's image in whatever format: the demo writes to the copy only.
-    pub fn copy_of(image: &Path, raw: &Path) -> Result<SourceImage> {
+    pub(crate) fn copy_of(image: &Path, raw: &Path) -> Result<SourceImage> {
         let (from, to) = (image.to_string_lossy(), raw.to_string_lossy());
         run("qemu-img", &["convert", "-O", "raw", &from, &to])
             .with_context(|| format!("cannot read {from}"))?;
@@ -36,7 +36,7 @@ impl SourceImage {
     }
 
     /// Makes `raw` a partitioned disk with an ext4 file system full of the files of this machine.
-    pub fn make(raw: &Path, folder: &Path) -> Result<SourceImage> {
+    pub(crate) fn make(raw: &Path, folder: &Path) -> Result<SourceImage> {
         std::fs::File::create(raw)?.set_len(SIZE)?;
         partition(raw)?;
         let files = folder.join("files");
@@ -104,7 +104,7 @@ fn copy_tree(from: &Path, to: &Path, budget: &mut u64, depth: u32) -> Result<()>
 }
 
 /// Checks the file system inside an image without mending anything.
-pub fn check_file_system(raw: &Path, offset: u64) -> Result<()> {
+pub(crate) fn check_file_system(raw: &Path, offset: u64) -> Result<()> {
     let target = format!("{}?offset={offset}", raw.to_string_lossy());
     run("/sbin/e2fsck", &["-f", "-n", &target]).map(|_| ())
 }

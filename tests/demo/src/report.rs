@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use std::time::{Duration, Instant};
 
 /// Numbered steps, what each one proved, and the figures for the table.
-pub struct Report {
+pub(crate) struct Report {
     step: u32,
     started: Instant,
     rows: Vec<(String, String)>,
@@ -12,33 +12,33 @@ pub struct Report {
 
 impl Report {
     /// An empty report.
-    pub fn new() -> Report {
+    pub(crate) fn new() -> Report {
         Report { step: 0, started: Instant::now(), rows: Vec::new() }
     }
 
     /// Begins a step.
-    pub fn step(&mut self, what: &str) {
+    pub(crate) fn step(&mut self, what: &str) {
         self.step += 1;
         println!("\n{:>2}. {what}", self.step);
     }
 
     /// Something the reader should see.
-    pub fn note(&self, what: &str) {
+    pub(crate) fn note(&self, what: &str) {
         println!("      {what}");
     }
 
     /// Something that has just been proved.
-    pub fn proved(&self, what: &str) {
+    pub(crate) fn proved(&self, what: &str) {
         println!("    \u{2713} {what}");
     }
 
     /// A figure for the table.
-    pub fn figure(&mut self, name: &str, value: String) {
+    pub(crate) fn figure(&mut self, name: &str, value: String) {
         self.rows.push((name.to_owned(), value));
     }
 
     /// Prints the table.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
         for (name, value) in &self.rows {
@@ -52,7 +52,7 @@ impl Report {
 }
 
 /// A time in the unit that suits it.
-pub fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),
         seconds => format!("{seconds:.1} s"),
@@ -60,6 +60,6 @@ pub fn duration(time: Duration) -> String {
 }
 
 /// Bytes a second.
-pub fn rate(bytes: u64, time: Duration) -> String {
+pub(crate) fn rate(bytes: u64, time: Duration) -> String {
     format!("{}/s", disk::Bytes((bytes as f64 / time.as_secs_f64().max(1e-9)) as u64))
 }

@@ -28,7 +28,7 @@ struct Demo {
 }
 
 /// Runs the demo in `dir` with our programs out of `programs`.
-pub fn run(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<()> {
+pub(crate) fn run(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<()> {
     let mut demo = Demo::prepare(dir, programs, image, create_type)?;
     demo.initial_sync()?;
     let monday = demo.bookmark("monday")?;
@@ -250,14 +250,16 @@ impl Demo {
     }
 
     fn compare_replica(&self, proved: &str) -> Result<()> {
+        let source = copy_of_held(&self.raw, &self.rig.folder.join("copy-of-source"))?;
         self.with_copy_of_replica(|demo, copied| {
-            compare(copied, demo.format, &demo.raw.to_string_lossy(), "raw")
+            compare(copied, demo.format, &source.to_string_lossy(), "raw")
         })?;
+        std::fs::remove_file(source)?;
         self.report.proved(proved);
         Ok(())
     }
 
-    /// mtd holds the replica locked, against QEMU too: what is looked at while it runs is a copy.
+    /// Both programs hold their disks locked, against QEMU too: what is looked at while they run is a copy.
     fn with_copy_of_replica(&self, look: impl FnOnce(&Demo, &str) -> Result<()>) -> Result<()> {
         let folder = self.rig.folder.join("copy");
         let copied = copy_of_held(&self.replica, &folder)?;

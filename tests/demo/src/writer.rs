@@ -6,14 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A running fio.
-pub struct Writer {
+pub(crate) struct Writer {
     child: Child,
     output: PathBuf,
 }
 
 impl Writer {
     /// Writes random blocks of 4 KiB to 64 KiB into `range`, at a moderate pace, for `time`.
-    pub fn start(
+    pub(crate) fn start(
         uri: &str,
         range: std::ops::Range<u64>,
         time: Duration,
@@ -41,7 +41,7 @@ impl Writer {
     }
 
     /// Waits for its end; gives how many bytes it wrote.
-    pub fn finish(self) -> Result<u64> {
+    pub(crate) fn finish(self) -> Result<u64> {
         let output = self.child.wait_with_output()?;
         if !output.status.success() {
             bail!("fio ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());

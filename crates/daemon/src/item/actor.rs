@@ -134,6 +134,7 @@ impl Actor {
                 Some(input) = self.inputs.recv() => running.input(input, &mut self.alerts),
             }
             running.take_waiting(&mut self.alerts);
+            at_once |= running.stage_changed();
             if at_once || published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY) || running.ended.is_some()
             {
                 self.publish.send_replace(running.snapshot(&mut self.alerts));

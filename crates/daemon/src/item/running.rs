@@ -45,6 +45,8 @@ pub(super) struct Running {
     wake: Option<Time>,
     pub(super) ended: Option<Ended>,
     rate: Rate,
+    /// The stage that was published last.
+    published: Option<Stage>,
 }
 
 impl Running {
@@ -73,6 +75,7 @@ impl Running {
             wake: Some(now),
             ended: None,
             rate: Rate::default(),
+            published: None,
         })
     }
 
@@ -272,6 +275,14 @@ impl Running {
             }
             Notice::Stopped => self.ended = Some(Ended::Stopped),
         }
+    }
+
+    /// True when the item stands elsewhere than it was said to.
+    pub(super) fn stage_changed(&mut self) -> bool {
+        let stage = Some(self.item.stage());
+        let changed = stage != self.published;
+        self.published = stage;
+        changed
     }
 
     /// Brings the alerts up to date and says how the item stands.
