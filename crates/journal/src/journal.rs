@@ -207,6 +207,11 @@ impl Journal {
         BatchNumber(self.state_with(|state| state.floor))
     }
 
+    /// The newest batch that is known to be on the disks.
+    pub(crate) fn noted_applied(&self) -> BatchNumber {
+        BatchNumber(self.applied.load(Ordering::Acquire))
+    }
+
     /// What the records say has been applied; a batch without before-images was applied before it was journaled,
     /// and so was whatever has been pruned.
     pub(crate) fn recorded_applied(&self) -> BatchNumber {

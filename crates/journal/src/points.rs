@@ -15,12 +15,13 @@ impl Journal {
         Ok(self.find(batch)?.and_then(|(record, _)| record.summary()))
     }
 
-    /// The recovery points that a query asks for: consistent boundaries whose later batches are all here.
+    /// The recovery points that a query asks for: consistent boundaries whose later batches are all here. A batch that
+    /// is not noted as applied is none yet: what it writes is in neither journal nor disks.
     pub fn points(&self, query: &PointQuery) -> Result<Vec<BatchSummary>> {
-        let floor = self.floor().0;
+        let (floor, applied) = (self.floor().0, self.noted_applied().0);
         let mut found = Vec::new();
         let mut take = |record: &Record| {
-            if record.number >= floor && query.wants(record) {
+            if (floor..=applied).contains(&record.number) && query.wants(record) {
                 found.extend(record.summary());
             }
             let enough = query.limit > 0 && found.len() >= query.limit;

@@ -31,15 +31,15 @@ impl PointView {
         disk: u16,
         live: Arc<dyn Disk>,
     ) -> Result<PointView> {
-        let summary = journal.summary(point)?;
+        let summary = journal.summary(point)?.filter(|_| point <= journal.noted_applied());
         if !summary.is_some_and(|summary| summary.header.kind.is_consistent()) {
             return Err(Error::NotAPoint { journal: journal.store.name().to_owned(), batch: point });
         }
         PointView::at_boundary(journal, point, disk, live)
     }
 
-    /// The view at any boundary that can be reached, consistent or not.
-    pub(crate) fn at_boundary(
+    /// The view at any boundary that can be reached, consistent or not: for those who put one back, not for people.
+    pub fn at_boundary(
         journal: Arc<Journal>,
         point: BatchNumber,
         disk: u16,

@@ -146,6 +146,7 @@ fn points_are_found_by_time_and_bookmark() {
         assert_eq!(run(&mut item, header), BatchNumber(number));
     }
     let item = item.reopen();
+    item.journal.note_applied(BatchNumber(200));
     let numbers = |query: PointQuery| -> Vec<u64> {
         item.journal.points(&query).unwrap().iter().map(|point| point.number.0).collect()
     };
@@ -178,6 +179,7 @@ fn only_consistent_boundaries_after_the_last_batch_without_undo_are_points() {
     run(&mut item, BatchHeader { kind: BatchKind::Rollback { to, finished: false }, ..header(5) });
     run(&mut item, BatchHeader { kind: BatchKind::Rollback { to, finished: true }, ..header(6) });
     let item = item.reopen();
+    item.journal.note_applied(BatchNumber(6));
     let points: Vec<u64> =
         item.journal.points(&Default::default()).unwrap().iter().map(|point| point.number.0).collect();
     assert_eq!(points, [3, 6]);
@@ -189,6 +191,18 @@ fn only_consistent_boundaries_after_the_last_batch_without_undo_are_points() {
     assert!(matches!(view(5), Err(Error::NotAPoint { .. })));
     assert!(view(3).is_ok());
     assert_eq!(item.journal.pending().unwrap().len(), 3, "a batch without undo was applied before");
+}
+
+#[test]
+fn invariant_3_a_batch_is_no_point_before_the_disks_have_it() {
+    let mut item = Item::new(small());
+    run(&mut item, header(1));
+    let view = || journal::PointView::new(item.journal.clone(), BatchNumber(1), 0, item.live(0));
+    assert!(item.journal.points(&Default::default()).unwrap().is_empty());
+    assert!(matches!(view(), Err(Error::NotAPoint { .. })));
+    item.journal.note_applied(BatchNumber(1));
+    assert_eq!(oldest(&item), 1);
+    assert!(view().is_ok());
 }
 
 #[test]
