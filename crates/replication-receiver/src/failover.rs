@@ -86,10 +86,7 @@ impl Item {
     pub(crate) fn resume_failover(&mut self) -> Result<()> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let BatchKind::Rollback { to, finished } = newest.header.kind else { return Ok(()) };
-        let mut forward = newest.number;
-        while let BatchKind::Rollback { .. } = self.summary(forward)?.header.kind {
-            forward = BatchNumber(forward.0 - 1);
-        }
+        let forward = self.received_before(&newest)?.number;
         let goal = match (finished, self.summary(to)?.header.kind.is_consistent()) {
             (true, _) => Goal::Stand(to),
             (false, true) => Goal::Reach(to),
@@ -133,7 +130,8 @@ impl Item {
 
     /// Takes the next step of a failover, if one is due.
     pub(crate) fn advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let idle = self.pipeline.is_empty() && self.builder.is_empty();
+        // A pruning that is still running might take away what the rollback is about to read.
+        let idle = self.pipeline.is_empty() && self.builder.is_empty() && !self.pruning;
         let has_room = self.pipeline.has_room();
         let Doing::Failover(failover) = &mut self.doing else { return };
         match &mut failover.rollback {
@@ -159,11 +157,17 @@ impl Item {
     fn start_rollback(&mut self, now: Time, actions: &mut Vec<Action>) -> Result<()> {
         let base = self.journal.newest().map_or(BatchNumber(0), |newest| newest.number);
         let Doing::Failover(failover) = &mut self.doing else { return Ok(()) };
-        if failover.forward == BatchNumber(0) {
+        let begins = failover.forward == BatchNumber(0);
+        if begins {
             failover.forward = base;
         }
         let Some(to) = failover.destination() else { return Ok(()) };
         failover.progress = Progress::default();
+        if begins && let Err(gone) = self.check_point(to) {
+            self.doing = Doing::Receiving;
+            actions.push(Action::Notice(Notice::CommandFailed { why: gone.to_string() }));
+            return Ok(());
+        }
         let header = self.rollback_header(now, to)?;
         let step = RollbackStep { to, base, header, disk: 0, from: Bytes::ZERO };
         let mut rollback = Rollback { step, reading: Reading::Ready };

@@ -284,14 +284,11 @@ impl Item {
         Ok(item)
     }
 
-    /// Where the newest batch left the item.
+    /// Where the newest batch that came from a source left the item: a cancelled failover goes back there.
     fn find_level(&mut self) -> Result<()> {
         let newest = self.newest.clone();
-        let kind = match newest.as_ref().map(|batch| batch.header.kind) {
-            Some(BatchKind::Rollback { to, .. }) => Some(self.summary(to)?.header.kind),
-            other => other,
-        };
-        self.level = match kind {
+        let received = newest.as_ref().map(|newest| self.received_before(newest)).transpose()?;
+        self.level = match received.map(|batch| batch.header.kind) {
             Some(BatchKind::Point) => Level::Reached,
             Some(_) => Level::Syncing { mode: SyncMode::Resync },
             None if self.config.blank => Level::NeedsInitialSync,
@@ -301,6 +298,15 @@ impl Item {
             self.protected_until = newest.map(|batch| batch.header.source_time);
         }
         Ok(())
+    }
+
+    /// The newest batch up to this one that is not part of a rollback.
+    pub(crate) fn received_before(&self, batch: &BatchSummary) -> Result<BatchSummary> {
+        let mut found = batch.clone();
+        while let BatchKind::Rollback { .. } = found.header.kind {
+            found = self.summary(BatchNumber(found.number.0 - 1))?;
+        }
+        Ok(found)
     }
 
     pub(crate) fn summary(&self, point: BatchNumber) -> Result<BatchSummary> {

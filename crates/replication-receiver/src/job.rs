@@ -286,7 +286,8 @@ fn read_point(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
     };
     step.from = ranges.last().map_or(step.from, ByteRange::end);
     let live = storage.disks()[usize::from(step.disk)].clone();
-    let view = PointView::new(journal.clone(), step.to, step.disk, live)?;
+    // A failover in the middle of a sync goes forward again to a boundary that is no point.
+    let view = PointView::at_boundary(journal.clone(), step.to, step.disk, live)?;
     let mut changes = Vec::with_capacity(ranges.len());
     for range in ranges {
         let mut buffer = vec![0; range.length().as_usize()];
