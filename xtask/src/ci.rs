@@ -1,18 +1,19 @@
 //! Everything that must hold before a change is taken.
 
 use crate::command::{cargo, output, run as run_command};
-use crate::{layers, test};
+use crate::{layers, program, test};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     ("format", format),
     ("clippy", clippy),
     ("layers", layers::run),
     ("tests", || test::run(true)),
     ("documents", documents),
+    ("demo", || program::run("demo", &[])),
 ];
 
 /// Runs each step; the first that fails ends the run.

@@ -7,11 +7,13 @@ mod ci;
 mod command;
 mod fuzz;
 mod layers;
+mod program;
 mod setup;
 mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Builds, checks and tests the master target.
@@ -26,6 +28,18 @@ struct Arguments {
 enum Task {
     /// Installs what this machine lacks for the other commands, which all call it first.
     Setup,
+    /// Replicates a disk into a VMDK on this machine and proves it; `-- --help` tells the options.
+    Demo {
+        /// Passed on to the demo.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Measures the product against its peers; `-- --help` tells the options.
+    Bench {
+        /// Passed on to the benchmarks.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Runs all tests and sums them up.
     Test {
         /// Fail when a test was skipped or ignored.
@@ -64,6 +78,8 @@ fn run(task: Task) -> Result<()> {
             println!("everything is installed");
             Ok(())
         }
+        Task::Demo { arguments } => program::run("demo", &arguments),
+        Task::Bench { arguments } => program::run("bench", &arguments),
         Task::Test { no_skips } => test::run(no_skips),
         Task::Layers => layers::run(),
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),

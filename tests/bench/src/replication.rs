@@ -20,6 +20,8 @@ const DISK: &str = "disk0";
 pub(crate) struct Pair {
     pub(crate) target: Target,
     pub(crate) source: Source,
+    /// When the source agent was started, the master target running already.
+    pub(crate) started: Instant,
 }
 
 impl Pair {
@@ -39,16 +41,20 @@ impl Pair {
         let size = std::fs::metadata(raw)?.len();
         let disk = TargetDisk { id: DISK.into(), path: replica.into(), format: format.into(), size };
         let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
+        let started = Instant::now();
         let source = Source::start(
             &rig,
             &SourceOptions { port, disks: vec![(DISK.into(), raw.into())], backlog_mib: 4096 },
         )?;
-        Ok(Pair { target, source })
+        Ok(Pair { target, source, started })
     }
 
     /// Waits until the replica is level with its source.
     pub(crate) fn synced(&mut self) -> Result<()> {
-        self.target.wait_for_state(ItemState::Protected, LONGEST).map(|_| ())
+        self.target.wait_for_state(ItemState::Protected, LONGEST)?;
+        rig::wait_for("the source agent to be level", LONGEST, || {
+            Ok((self.source.status()?["state"] == "level").then_some(()))
+        })
     }
 
     /// Waits until all that was written is durable at the target.
@@ -106,10 +112,9 @@ impl Sync {
             sync.peer.push(peer(&raw, &copy)?.as_secs_f64());
             std::fs::remove_file(&copy)?;
             drop_caches()?;
-            let started = Instant::now();
             let mut pair = Pair::start(bench, &raw, format)?;
             pair.synced()?;
-            sync.ours.push(started.elapsed().as_secs_f64());
+            sync.ours.push(pair.started.elapsed().as_secs_f64());
             let memory = pair.stop()?;
             sync.memory = [sync.memory[0].max(memory[0]), sync.memory[1].max(memory[1])];
             let replica = bench.dir.join("run/replica.vmdk");

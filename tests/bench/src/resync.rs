@@ -10,7 +10,6 @@ use rig::tools::run;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
 use testkit::Rng;
 
 const CHANGED: u64 = 64 << 10;
@@ -33,10 +32,9 @@ pub(crate) fn resync(bench: &Bench) -> Result<Vec<Measured>> {
                 .as_secs_f64(),
         );
         drop_caches()?;
-        let started = Instant::now();
         let mut pair = Pair::start_with(bench, &raw, &replica, "raw")?;
         pair.synced()?;
-        ours.push(started.elapsed().as_secs_f64());
+        ours.push(pair.started.elapsed().as_secs_f64());
         let memory = pair.stop()?;
         peak = [peak[0].max(memory[0]), peak[1].max(memory[1])];
         std::fs::remove_dir_all(bench.dir.join("run"))?;

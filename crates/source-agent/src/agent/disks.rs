@@ -29,7 +29,7 @@ impl OpenDisks {
     fn add(&mut self, config: &DiskConfig, access: Access) -> Result<()> {
         match config.format() {
             DiskFormat::Raw => {
-                let disk = FileDisk::open(&config.path, access, Caching::PageCache)?;
+                let disk = FileDisk::open(&config.path, access, Caching::Direct)?;
                 self.disks.push(Arc::new(disk));
             }
             DiskFormat::Vmdk => {
@@ -59,5 +59,5 @@ impl OpenDisks {
 fn folder_and_name(path: &Path) -> Result<(Arc<dyn Folder>, String)> {
     let name = path.file_name().and_then(|name| name.to_str()).context("the path does not end in a name")?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((Arc::new(HostFolder::open(folder, Caching::PageCache)?), name.to_owned()))
+    Ok((Arc::new(HostFolder::open(folder, Caching::Direct)?), name.to_owned()))
 }
