@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// Told to tests that would rather be skipped, without root for example: fail instead.
 const NO_SKIPS: &str = "MASTER_TARGET_NO_SKIPS";
 
+/// How many worlds each simulation lives through, unless the caller says so.
+const RUNS: (&str, &str) = ("SIMULATION_RUNS", "100000");
+
 /// What the test programs said at their ends.
 #[derive(Debug, Default, PartialEq)]
 struct Summary {
@@ -30,6 +33,9 @@ pub(crate) fn run(no_skips: bool) -> Result<()> {
     command.stdout(writer.try_clone()?).stderr(writer);
     if no_skips {
         command.env(NO_SKIPS, "1");
+    }
+    if std::env::var_os(RUNS.0).is_none() {
+        command.env(RUNS.0, RUNS.1);
     }
     let mut child = command.spawn().with_context(|| format!("cannot start {}", shown(&command)))?;
     // The command holds ends of the pipe: while they are open, the pipe does not end.
