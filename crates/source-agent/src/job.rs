@@ -47,8 +47,15 @@ pub struct JobDone {
 
 pub(crate) enum Outcome {
     Backlog(disk::Result<Vec<u8>>),
-    Hashed { request: u64, result: disk::Result<Vec<[u8; 32]>> },
+    Hashed { request: u64, result: disk::Result<Hashes> },
     Read { block: u64, result: crate::Result<ReadBlock> },
+}
+
+/// What a range held while changes went on.
+pub(crate) struct Hashes {
+    pub(crate) hashes: Vec<[u8; 32]>,
+    /// Newest change of which something may have been seen.
+    pub(crate) newest: u64,
 }
 
 /// What was read of a block.
@@ -76,7 +83,9 @@ impl Job {
                 Outcome::Backlog(file.read_at(at, &mut bytes).map(|()| bytes))
             }
             Task::Hash { request, splitter, range, block_size } => {
-                Outcome::Hashed { request, result: hash(splitter.behind(), range, block_size) }
+                let hashed = hash(splitter.behind(), range, block_size);
+                let newest = splitter.newest();
+                Outcome::Hashed { request, result: hashed.map(|hashes| Hashes { hashes, newest }) }
             }
             Task::Read(task) => Outcome::Read { block: task.block, result: read(&task) },
         };

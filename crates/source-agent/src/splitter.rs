@@ -45,6 +45,11 @@ impl SplitterDisk {
         &self.disk
     }
 
+    /// The newest change that was recorded: nothing newer can be seen in what was read before.
+    pub(crate) fn newest(&self) -> u64 {
+        self.tracker.standing().next_sequence - 1
+    }
+
     fn change(&self, range: ByteRange, change: Change<'_>, make: impl FnOnce() -> Result<()>) -> Result<()> {
         let _held = self.locks.lock(range);
         let recorded = |error| self.not_recorded(range, error);

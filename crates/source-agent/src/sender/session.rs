@@ -3,7 +3,7 @@
 use super::sync::{Landed, Sync};
 use super::{Action, Notice, SECOND, SILENCE, SenderConfig, Stage, front_frame, show_bytes};
 use crate::backlog::Stored;
-use crate::job::{Job, ReadBlock, Task};
+use crate::job::{Hashes, Job, ReadBlock, Task};
 use crate::splitter::SplitterDisk;
 use crate::tracker::{Standing, Tracker};
 use change_stream::{Compression, Frame, Limits, Need, PROTOCOL_VERSION, StreamId, SyncMode, Time, encode};
@@ -253,7 +253,7 @@ impl Session {
         self.staged_at = 0;
     }
 
-    pub(super) fn hashed(&mut self, request: u64, hashes: Vec<[u8; 32]>) -> Result<(), String> {
+    pub(super) fn hashed(&mut self, request: u64, hashes: Hashes) -> Result<(), String> {
         let question = self.sync.as_mut().and_then(|sync| sync.hashed(request, hashes));
         question.map_or(Ok(()), |frame| self.add_loose(&frame))
     }

@@ -4,10 +4,11 @@
 //! go over, those that differ are hashed again in small parts, and only the parts that differ are read and sent. A block
 //! that was read waits until the change that its place names has been sent, and follows it. Its bits are cleared when
 //! the target has its frames durably; those of a block found equal when the next sync frame after the answer is durable,
-//! because then all that the target compared with is durable too.
+//! because then all that the target compared with is durable too. What is found equal may be so only since a change that
+//! has not been sent yet, so the sync does not end before it.
 
 use super::{Action, Progress, SenderConfig};
-use crate::job::{Job, Piece, ReadBlock, ReadTask, Task};
+use crate::job::{Hashes, Job, Piece, ReadBlock, ReadTask, Task};
 use crate::splitter::SplitterDisk;
 use crate::tracker::{SyncStart, Tracker};
 use change_stream::{Compression, Frame, Limits, SyncMode, Time, encode};
@@ -42,6 +43,8 @@ pub(super) struct Sync {
     jobs: usize,
     numbers: u64,
     questions: HashMap<u64, Question>,
+    /// Newest change that may show in what was compared: what was found equal is right once the target has it.
+    compared: u64,
     refine: VecDeque<Area>,
     differing: VecDeque<(Area, Vec<ByteRange>)>,
     /// Blocks being read, and bytes of data that are not acknowledged.
@@ -118,6 +121,7 @@ impl Sync {
             jobs: 0,
             numbers: 0,
             questions: HashMap::new(),
+            compared: 0,
             refine: VecDeque::new(),
             differing: VecDeque::new(),
             reading: HashMap::new(),
@@ -229,8 +233,10 @@ impl Sync {
     }
 
     /// The question to send, once its hashes are there.
-    pub(super) fn hashed(&mut self, request: u64, hashes: Vec<[u8; 32]>) -> Option<Frame> {
+    pub(super) fn hashed(&mut self, request: u64, hashes: Hashes) -> Option<Frame> {
+        let Hashes { hashes, newest } = hashes;
         self.jobs -= 1;
+        self.compared = self.compared.max(newest);
         let Question { area, block_size } = self.questions.get(&request)?;
         Some(Frame::HashBlocks {
             request,
@@ -307,7 +313,7 @@ impl Sync {
         sent_sequence: u64,
         batch: &mut Vec<u8>,
     ) -> Result<Landed, String> {
-        let Some(entry) = self.landed.first_entry() else { return self.take_end(now, batch) };
+        let Some(entry) = self.landed.first_entry() else { return self.take_end(now, sent_sequence, batch) };
         let after = entry.key().0;
         if after > sent_sequence {
             return Ok(Landed::Later(after));
@@ -324,8 +330,9 @@ impl Sync {
         Ok(Landed::Taken)
     }
 
-    fn take_end(&mut self, now: Time, batch: &mut Vec<u8>) -> Result<Landed, String> {
+    fn take_end(&mut self, now: Time, sent_sequence: u64, batch: &mut Vec<u8>) -> Result<Landed, String> {
         let busy = !self.walked
+            || sent_sequence < self.compared
             || self.jobs > 0
             || !self.questions.is_empty()
             || !self.refine.is_empty()
