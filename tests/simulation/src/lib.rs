@@ -72,7 +72,7 @@ pub fn run(seed: u64) -> Tally {
     let mut world = World::new(seed);
     let lives = 1 + world.rng.below(2);
     for _ in 0..lives {
-        let one_in = *world.rng.pick(&[12, 30, 80]);
+        let one_in = *world.rng.pick(&[12, 40, 200]);
         for _ in 0..world.rng.below(600) {
             world.turn();
             if world.rng.one_in(one_in) {

@@ -19,17 +19,17 @@ type Move = fn(&mut World);
 
 /// What may happen next, and how often it does beside the others.
 const MOVES: [(u64, Move); 11] = [
-    (6, World::write),
+    (3, World::write),
     (1, World::flush),
     (1, World::bookmark),
-    (3, |world| _ = world.run_source_job()),
+    (4, |world| _ = world.run_source_job()),
     (8, |world| _ = world.run_target_job()),
-    (8, World::move_links),
+    (12, World::move_links),
     (1, |world| world.step_target(Event::Tick)),
     (1, |world| world.step_source(SourceEvent::Tick)),
     (3, World::connect),
     (1, World::drained),
-    (1, World::wait_for_source),
+    (3, World::wait_for_source),
 ];
 
 /// A source, a network and a master target.

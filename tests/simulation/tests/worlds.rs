@@ -24,7 +24,7 @@ fn invariants_1_2_3_and_7_hold_from_the_writer_to_the_recovery_point() {
         println!("seed {seed}: {:?}", simulation::run(seed));
         return;
     }
-    let runs = number("SIMULATION_RUNS").unwrap_or(3_000);
+    let runs = number("SIMULATION_RUNS").unwrap_or(10_000);
     let first = number("SIMULATION_FIRST").unwrap_or(0);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
     let begun = Instant::now();
