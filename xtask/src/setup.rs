@@ -6,9 +6,10 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("build-essential", "cc"),
     ("e2fsprogs", "mkfs.ext4"),
+    ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
     ("libnbd-bin", "nbdcopy"),

@@ -28,6 +28,8 @@ pub struct Rig {
     pub programs: PathBuf,
     /// What they prove to each other.
     pub certificates: Certificates,
+    /// Name of the item that is replicated.
+    pub item: String,
 }
 
 impl Rig {
@@ -36,7 +38,7 @@ impl Rig {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         let certificates = Certificates::make(&folder.join("certificates"))?;
-        Ok(Rig { folder, programs: programs.canonicalize()?, certificates })
+        Ok(Rig { folder, programs: programs.canonicalize()?, certificates, item: "web01".into() })
     }
 
     /// Path of one of our programs.

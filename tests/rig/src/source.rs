@@ -1,6 +1,5 @@
 //! A running source agent.
 
-use crate::target::ITEM;
 use crate::{Process, Rig, wait_for};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -54,10 +53,11 @@ impl Source {
         let folder = rig.folder.join("source");
         let (folder, certificates) = (folder.display(), &rig.certificates);
         let mut text = format!(
-            "item = \"{ITEM}\"\ntarget = \"127.0.0.1:{port}\"\nserver_name = \"target.example\"\n\
+            "item = \"{item}\"\ntarget = \"127.0.0.1:{port}\"\nserver_name = \"target.example\"\n\
              state_folder = \"{folder}/state\"\nsocket = \"{folder}/mt-source.sock\"\n\
              [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
              [nbd]\nlisten = \"unix:{folder}/nbd.sock\"\n[limits]\nbacklog_mib = {backlog}\n",
+            item = rig.item,
             port = options.port,
             certificate = certificates.certificate("source.example").display(),
             key = certificates.key("source.example").display(),

@@ -31,9 +31,6 @@ pub struct TargetOptions {
     pub disks: Vec<TargetDisk>,
 }
 
-/// The item that every rig replicates.
-pub(crate) const ITEM: &str = "web01";
-
 /// A running `mtd`.
 pub struct Target {
     process: Process,
@@ -44,13 +41,18 @@ pub struct Target {
 impl Target {
     /// Starts `mtd` and waits until it answers.
     pub fn start(rig: &Rig, options: &TargetOptions) -> Result<Target> {
+        Target::start_with(rig, options, "")
+    }
+
+    /// The same, with more text at the end of its configuration, other items for example.
+    pub fn start_with(rig: &Rig, options: &TargetOptions, more: &str) -> Result<Target> {
         let folder = rig.folder.join("target");
         for part in ["state", "retention"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
         let socket = folder.join("mtd.sock");
         let configuration = folder.join("mtd.toml");
-        std::fs::write(&configuration, Target::configuration(rig, options))?;
+        std::fs::write(&configuration, Target::configuration(rig, options) + more)?;
         let mut command = Command::new(rig.program("mtd")?);
         command.arg("--config").arg(&configuration);
         let process = Process::start(command, &folder.join("mtd.log"))?;
@@ -73,7 +75,8 @@ impl Target {
             "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
              [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
              [retention]\nfolder = \"{folder}/retention\"\ntrial_folder = true\n\
-             [[item]]\nname = \"{ITEM}\"\nsource = \"source.example\"\n",
+             [[item]]\nname = \"{item}\"\nsource = \"source.example\"\n",
+            item = rig.item,
             port = options.port,
             certificate = certificates.certificate("target.example").display(),
             key = certificates.key("target.example").display(),
