@@ -54,7 +54,8 @@ impl Target {
         let configuration = folder.join("mtd.toml");
         std::fs::write(&configuration, Target::configuration(rig, options) + more)?;
         let mut command = Command::new(rig.program("mtd")?);
-        command.arg("--config").arg(&configuration);
+        // As systemd/master-target.service does.
+        command.env("MALLOC_ARENA_MAX", "2").arg("--config").arg(&configuration);
         let process = Process::start(command, &folder.join("mtd.log"))?;
         let mut target = Target { process, mtctl: rig.program("mtctl")?, socket };
         wait_for("mtd to answer", Duration::from_secs(60), || {
