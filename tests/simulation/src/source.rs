@@ -7,7 +7,7 @@ use crate::world::{MILLISECOND, World};
 use change_stream::{BookmarkKind, Compression, DiskDescription, Frame, StreamId, Time};
 use disk::{ByteRange, Bytes, Disk};
 use source_agent::{
-    Action, BacklogLimits, Clock, Event, Job, Notice, Sender, SenderConfig, SplitterDisk, Tracker,
+    Action, BacklogLimits, Clock, Event, Job, JobDone, Notice, Sender, SenderConfig, SplitterDisk, Tracker,
     TrackerConfig,
 };
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub(crate) struct Agent {
     pub(crate) tracker: Arc<Tracker>,
     splitters: Vec<Arc<SplitterDisk>>,
     pub(crate) jobs: Vec<Job>,
+    done: Vec<JobDone>,
 }
 
 impl Source {
@@ -171,7 +172,7 @@ impl World {
         };
         let splitters: Vec<_> = source.media.iter().zip(0..).map(splitter).collect();
         let sender = Sender::new(source.config.clone(), tracker.clone(), splitters.clone());
-        Ok(Agent { sender, tracker, splitters, jobs: Vec::new() })
+        Ok(Agent { sender, tracker, splitters, jobs: Vec::new(), done: Vec::new() })
     }
 
     /// Hands an event to the sender and carries out what follows, except that jobs wait to be picked.
@@ -245,8 +246,14 @@ impl World {
         self.step_source(Event::Connected { fresh_stream });
     }
 
+    /// Runs a job, or tells the sender of one that has ended: what happens between the two, it does not know of.
     pub(crate) fn run_source_job(&mut self) -> bool {
-        let jobs = &mut self.source.agent.as_mut().expect("the agent runs").jobs;
+        let Agent { jobs, done, .. } = self.source.agent.as_mut().expect("the agent runs");
+        if !done.is_empty() && (jobs.is_empty() || self.rng.one_in(2)) {
+            let done = done.swap_remove(self.rng.below(done.len() as u64) as usize);
+            self.step_source(Event::JobDone(done));
+            return true;
+        }
         if jobs.is_empty() {
             return false;
         }
@@ -255,8 +262,7 @@ impl World {
             Order::OldestFirst => 0,
             Order::NewestFirst => jobs.len() - 1,
         };
-        let done = jobs.remove(one).run();
-        self.step_source(Event::JobDone(done));
+        done.push(jobs.remove(one).run());
         true
     }
 

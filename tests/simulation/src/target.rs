@@ -9,7 +9,7 @@ use journal::{
     BatchKind, BatchNumber, BatchSummary, DiskIdentity, Identity, Journal, Options, PointQuery, PointView,
 };
 use replication_receiver::{
-    Action, Command, ConnectionId, Event, Item, ItemConfig, Job, Notice, Stage, Storage,
+    Action, Command, ConnectionId, Event, Item, ItemConfig, Job, JobDone, Notice, Stage, Storage,
 };
 use std::sync::Arc;
 use testkit::{Power, Rng, SimFile, SimFolder};
@@ -38,6 +38,7 @@ struct Running {
     item: Item,
     storage: Arc<Storage>,
     jobs: Vec<Job>,
+    done: Vec<JobDone>,
 }
 
 impl Target {
@@ -147,7 +148,8 @@ impl World {
 
     fn start_target(&mut self, storage: Storage) {
         let item = Item::new(self.target.config.clone(), &storage, self.now).expect("the journal is good");
-        self.target.running = Some(Running { item, storage: Arc::new(storage), jobs: Vec::new() });
+        self.target.running =
+            Some(Running { item, storage: Arc::new(storage), jobs: Vec::new(), done: Vec::new() });
         self.target.wake = self.now;
     }
 
@@ -220,14 +222,20 @@ impl World {
         }
     }
 
+    /// Runs a job, or tells the item of one that has ended.
     pub(crate) fn run_target_job(&mut self) -> bool {
-        let running = self.target.running.as_mut().expect("the master target runs");
-        if running.jobs.is_empty() {
+        let Running { jobs, done, storage, .. } =
+            self.target.running.as_mut().expect("the master target runs");
+        if !done.is_empty() && (jobs.is_empty() || self.rng.one_in(2)) {
+            let done = done.swap_remove(self.rng.below(done.len() as u64) as usize);
+            self.step_target(Event::JobDone(done));
+            return true;
+        }
+        if jobs.is_empty() {
             return false;
         }
-        let job = running.jobs.swap_remove(self.rng.below(running.jobs.len() as u64) as usize);
-        let done = job.run(&running.storage.clone());
-        self.step_target(Event::JobDone(done));
+        let job = jobs.swap_remove(self.rng.below(jobs.len() as u64) as usize);
+        done.push(job.run(storage));
         true
     }
 

@@ -22,8 +22,8 @@ const MOVES: [(u64, Move); 11] = [
     (3, World::write),
     (1, World::flush),
     (1, World::bookmark),
-    (4, |world| _ = world.run_source_job()),
-    (8, |world| _ = world.run_target_job()),
+    (8, |world| _ = world.run_source_job()),
+    (16, |world| _ = world.run_target_job()),
     (12, World::move_links),
     (1, |world| world.step_target(Event::Tick)),
     (1, |world| world.step_source(SourceEvent::Tick)),
@@ -94,6 +94,8 @@ impl World {
     pub(crate) fn fault(&mut self) {
         match self.rng.below(16) {
             0..=2 => self.cut(),
+            // A power that is cut already stays cut until the target has found out.
+            3..=6 if self.target.power.is_cut() => {}
             3..=6 => self.target.power.cut_after(self.rng.below(16)),
             7 => self.source.power.cut_after(self.rng.below(20)),
             8 => self.source_loses_power(),
