@@ -160,14 +160,28 @@ impl Error {
         match &self.inner.cause {
             Cause::NoSpace => Class::Full,
             Cause::Corrupt { .. } => Class::Corrupt,
-            Cause::NotFound | Cause::Io(_) | Cause::Fenced => Class::Retry,
-            Cause::OutOfBounds { .. }
+            Cause::NotFound => Class::Retry,
+            Cause::Io(error) if went_away(error) => Class::Retry,
+            Cause::Io(_)
+            | Cause::Fenced
+            | Cause::OutOfBounds { .. }
             | Cause::ReadOnly
             | Cause::InUse { .. }
             | Cause::AlreadyExists
             | Cause::BadName => Class::Operator,
         }
     }
+}
+
+/// True when the medium is gone, and may be back later as it was. One that is there and fails is not: nobody but an
+/// operator knows when it can be trusted again.
+fn went_away(error: &std::io::Error) -> bool {
+    // Numbers of Linux, for which the standard library has no kinds.
+    const NO_SUCH_DEVICE_OR_ADDRESS: i32 = 6;
+    const NO_SUCH_DEVICE: i32 = 19;
+    use std::io::ErrorKind::{NotConnected, StaleNetworkFileHandle, TimedOut};
+    matches!(error.raw_os_error(), Some(NO_SUCH_DEVICE_OR_ADDRESS | NO_SUCH_DEVICE))
+        || matches!(error.kind(), NotConnected | StaleNetworkFileHandle | TimedOut)
 }
 
 impl fmt::Display for Error {
@@ -227,6 +241,17 @@ mod tests {
             |kind: std::io::ErrorKind| Error::from_io(Operation::Open, "x", None, kind.into()).class();
         assert_eq!(sorted(std::io::ErrorKind::StorageFull), Class::Full);
         assert_eq!(sorted(std::io::ErrorKind::AlreadyExists), Class::Operator);
-        assert_eq!(sorted(std::io::ErrorKind::Other), Class::Retry);
+        assert_eq!(sorted(std::io::ErrorKind::TimedOut), Class::Retry);
+    }
+
+    #[test]
+    fn a_disk_that_went_away_is_tried_again_and_one_that_fails_is_not() {
+        let class = |number| {
+            Error::new(Operation::Write, "x", None, Cause::Io(std::io::Error::from_raw_os_error(number)))
+                .class()
+        };
+        let (eio, enxio, enodev) = (5, 6, 19);
+        assert_eq!([eio, enxio, enodev].map(class), [Class::Operator, Class::Retry, Class::Retry]);
+        assert_eq!(Error::new(Operation::Sync, "x", None, Cause::Fenced).class(), Class::Operator);
     }
 }

@@ -113,8 +113,8 @@ impl Error {
         match self {
             Error::Storage { source, .. } => source.class(),
             Error::Corrupt { .. } => Class::Corrupt,
-            Error::Fenced { .. } => Class::Retry,
-            Error::Missing { .. }
+            Error::Fenced { .. }
+            | Error::Missing { .. }
             | Error::Exists { .. }
             | Error::Identity { .. }
             | Error::Version { .. }

@@ -69,7 +69,10 @@ fn invariant_6_an_io_error_fences_one_item_until_it_is_resumed() -> Result<()> {
         Ok((other.durable_sequence()? > durable + 100).then_some(()))
     })?;
     other_load.stop()?;
+    // Nobody but an operator knows that the disk can be trusted again.
     disk.set_broken(false)?;
+    std::thread::sleep(Duration::from_secs(3));
+    ensure!(site.target.item()?.state == ItemState::Fenced, "it was opened again without an order");
     site.target.mtctl(&["resume", "web01"])?;
     site.wait_until_level()?;
     load.stop()?;
