@@ -236,6 +236,9 @@ pub struct Item {
     pub(crate) applied_bytes: u64,
     pub(crate) sync_position: u64,
     pub(crate) newest: Option<BatchSummary>,
+    /// From the newest batch to the opening. Nobody saw whether this time passed or the clock was wrong, so it does
+    /// not count against the age of recovery points.
+    unseen: Time,
 }
 
 impl Item {
@@ -276,6 +279,7 @@ impl Item {
             received_bytes: 0,
             applied_bytes: 0,
             sync_position: 0,
+            unseen: newest.as_ref().map_or(0, |batch| now.saturating_sub(batch.header.receive_time)),
             newest,
             config,
         };
@@ -536,7 +540,7 @@ impl Item {
         if now >= self.next_prune && !self.pruning && matches!(self.doing, Doing::Receiving) {
             self.next_prune = now + PRUNE_EVERY;
             self.pruning = true;
-            let keep_from = now.saturating_sub(self.config.window);
+            let keep_from = now.saturating_sub(self.config.window).saturating_sub(self.unseen);
             let max_bytes = self.config.max_journal_bytes;
             actions.push(Action::Run(Job(Work::Prune { keep_from, max_bytes })));
         }
