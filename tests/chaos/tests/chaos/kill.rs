@@ -48,6 +48,9 @@ impl Trial {
         println!("mtd killed {targets} times, mt-source {}, in {:?}", KILLS - targets, begun.elapsed());
         self.pause()?;
         self.site.drain()?;
+        let changes = self.site.source.newest_sequence()?;
+        println!("{changes} changes were written meanwhile");
+        ensure!(changes > u64::from(KILLS) * 10, "there was no load worth the name");
         self.compare_points()?;
         self.site.finish()
     }
