@@ -266,6 +266,14 @@ impl World {
         true
     }
 
+    /// The sender is woken, or learns of a change only when something else happens.
+    fn changed(&mut self) {
+        self.source.note(true);
+        if self.rng.one_in(2) {
+            self.step_source(Event::Changed);
+        }
+    }
+
     /// The writer changes a disk.
     pub(crate) fn write(&mut self) {
         let disk = self.rng.below(self.source.media.len() as u64) as usize;
@@ -284,7 +292,7 @@ impl World {
             self.source.oracle.write(disk, offset, length, data.as_deref());
             let numbered = self.source.agent().tracker.standing().next_sequence == before + 1;
             self.source.note(numbered);
-            self.step_source(Event::Changed);
+            self.changed();
         }
     }
 
@@ -318,7 +326,7 @@ impl World {
         let disk = self.rng.below(self.source.media.len() as u64) as usize;
         let flushed = self.source.agent().splitters[disk].sync();
         if self.survived(flushed) {
-            self.step_source(Event::Changed);
+            self.changed();
         }
     }
 
@@ -330,7 +338,7 @@ impl World {
         // Not set while the target is not level; not known when the agent was killed meanwhile.
         let _ = self.source.agent().tracker.bookmark(now, kind, &name, None);
         if !self.source.power.is_cut() {
-            self.step_source(Event::Changed);
+            self.changed();
         }
     }
 
