@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// Most bytes that one batch of a rollback puts back.
 const ROLLBACK_BATCH: Bytes = Bytes(4 << 20);
 
+/// Bytes that are read together to be hashed, in whole blocks.
+const HASH_READ: usize = 1 << 20;
+
 /// What is freed on a full volume: room for some batches, so that it is not asked for again at each of them.
 const ROOM_FOR_BATCHES: u64 = 64 << 20;
 
@@ -258,15 +261,20 @@ fn sync_disks(storage: &Storage, disks: &[u16]) -> Result<()> {
 
 fn compare_hashes(storage: &Storage, request: &HashRequest) -> Result<Outcome> {
     let disk = &storage.disks()[usize::from(request.disk)];
-    let block_size = Bytes(u64::from(request.block_size));
+    let block_size = request.block_size as usize;
+    // Small blocks are read together, so that the medium sees long reads.
+    let unit = Bytes((HASH_READ / block_size).max(1) as u64 * u64::from(request.block_size));
     let mut differs = vec![0; request.hashes.len().div_ceil(8)];
-    let mut block = vec![0; block_size.min(request.range.length()).as_usize()];
+    let mut buffer = vec![0; unit.min(request.range.length()).as_usize()];
+    let mut hashes = request.hashes.iter().enumerate();
     let mut start = request.range.start();
-    for (n, hash) in request.hashes.iter().enumerate() {
-        let length = block_size.min(request.range.end() - start).as_usize();
-        disk.read_at(start, &mut block[..length])?;
-        if blake3::hash(&block[..length]).as_bytes() != hash {
-            differs[n / 8] |= 1 << (n % 8);
+    while start < request.range.end() {
+        let length = unit.min(request.range.end() - start).as_usize();
+        disk.read_at(start, &mut buffer[..length])?;
+        for (block, (n, hash)) in buffer[..length].chunks(block_size).zip(&mut hashes) {
+            if blake3::hash(block).as_bytes() != hash {
+                differs[n / 8] |= 1 << (n % 8);
+            }
         }
         start += Bytes(length as u64);
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// Bytes that are looked at together for zeroes, and in which data and zeroes are told apart.
 const ZERO_UNIT: usize = 64 << 10;
+/// Bytes that are read together to be hashed, in whole blocks.
+const HASH_READ: u32 = 1 << 20;
 /// Data shorter than this travels in the session's own connection: a reference would not be worth it.
 const BULK_MINIMUM: usize = 64 << 10;
 
@@ -94,27 +96,30 @@ impl Job {
 }
 
 fn hash(disk: &Arc<dyn Disk>, range: ByteRange, block_size: u32) -> disk::Result<Vec<[u8; 32]>> {
+    // Small blocks are read together, so that the medium sees long reads.
+    let unit = Bytes((HASH_READ / block_size).max(1) as u64 * u64::from(block_size));
     let mut buffer = Vec::new();
     let mut hashes = Vec::new();
-    let mut of_zeroes: Option<(u64, [u8; 32])> = None;
+    let mut of_zeroes: Option<(usize, [u8; 32])> = None;
     let mut at = range.start();
     while at < range.end() {
-        let length = u64::from(block_size).min((range.end() - at).0);
-        let block = ByteRange::between(at, at + Bytes(length));
-        let zero = read_unless_hole(disk, block, &mut buffer)?;
-        hashes.push(match of_zeroes {
-            Some((of, hash)) if zero && of == length => hash,
-            _ => {
-                if zero {
-                    buffer.clear();
-                    buffer.resize(length as usize, 0);
+        let part = ByteRange::between(at, (at + unit).min(range.end()));
+        let zero = read_unless_hole(disk, part, &mut buffer)?;
+        if zero {
+            buffer.clear();
+            buffer.resize(part.length().as_usize(), 0);
+        }
+        for block in buffer.chunks(block_size as usize) {
+            hashes.push(match of_zeroes {
+                Some((of, hash)) if zero && of == block.len() => hash,
+                _ => {
+                    let hash = *blake3::hash(block).as_bytes();
+                    of_zeroes = if zero { Some((block.len(), hash)) } else { of_zeroes };
+                    hash
                 }
-                let hash = *blake3::hash(&buffer).as_bytes();
-                of_zeroes = if zero { Some((length, hash)) } else { of_zeroes };
-                hash
-            }
-        });
-        at = block.end();
+            });
+        }
+        at = part.end();
     }
     Ok(hashes)
 }
