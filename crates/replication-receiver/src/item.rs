@@ -540,7 +540,9 @@ impl Item {
         if now >= self.next_prune && !self.pruning && matches!(self.doing, Doing::Receiving) {
             self.next_prune = now + PRUNE_EVERY;
             self.pruning = true;
-            let keep_from = now.saturating_sub(self.config.window).saturating_sub(self.unseen);
+            // The window reaches back from the newest batch: a source that fell silent loses no recovery point.
+            let newest = self.newest.as_ref().map_or(now, |newest| newest.header.receive_time);
+            let keep_from = newest.min(now.saturating_sub(self.unseen)).saturating_sub(self.config.window);
             let max_bytes = self.config.max_journal_bytes;
             actions.push(Action::Run(Job(Work::Prune { keep_from, max_bytes })));
         }
