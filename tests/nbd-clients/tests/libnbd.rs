@@ -279,7 +279,6 @@ fn a_removed_export_is_let_go_although_a_client_is_connected() {
                 r#"
 import time
 h.connect_uri(uri)
-h.pread(512, 0)
 refused_at_last = False
 for _ in range(1000):
     try:
