@@ -163,10 +163,14 @@ impl Item {
         }
         let Some(to) = failover.destination() else { return Ok(()) };
         failover.progress = Progress::default();
-        if begins && let Err(gone) = self.check_point(to) {
-            self.doing = Doing::Receiving;
-            actions.push(Action::Notice(Notice::CommandFailed { why: gone.to_string() }));
-            return Ok(());
+        match self.check_point(to) {
+            Err(gone @ Error::NoSuchPoint { .. }) if begins => {
+                self.doing = Doing::Receiving;
+                actions.push(Action::Notice(Notice::CommandFailed { why: gone.to_string() }));
+                return Ok(());
+            }
+            checked if begins => checked?,
+            _ => {}
         }
         let header = self.rollback_header(now, to)?;
         let step = RollbackStep { to, base, header, disk: 0, from: Bytes::ZERO };

@@ -379,6 +379,10 @@ impl World {
 
     pub(crate) fn fail_over(&mut self, point: BatchNumber) {
         self.cut();
+        if self.power.is_cut() {
+            // Nobody has noticed yet, and an order that cannot be checked is refused.
+            self.crash();
+        }
         self.step(Event::Command(Command::Failover { point }));
     }
 }
