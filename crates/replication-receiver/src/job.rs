@@ -211,6 +211,10 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
                 return Ok(Outcome::Journaled { batch, number, room });
             }
             Err(error) if error.class() == disk::Class::Full => {
+                // A rollback waits for room: what would be given up may be the point that it restores.
+                if let BatchKind::Rollback { .. } = batch.header.kind {
+                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
+                }
                 let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
                 if freed.bytes == 0 {
                     return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
