@@ -26,7 +26,7 @@ pub enum Caching {
 
 /// From this length on an aligned part goes past the page cache: copying and writing back costs more then than
 /// waiting for the medium.
-const LARGE: usize = 128 << 10;
+const LARGE: usize = 64 << 10;
 
 /// Refuses everything that changes the medium after one failure to do so.
 #[derive(Debug, Default)]
@@ -116,19 +116,8 @@ impl Handle {
     pub(crate) fn read(&self, offset: Bytes, buffer: &mut [u8]) -> Result<()> {
         let length = buffer.len();
         let outcome = match &self.direct {
-            None => self.file.read_exact_at(buffer, offset.0),
-            Some(_) if length < LARGE => self.file.read_exact_at(buffer, offset.0),
-            Some(direct) => {
-                let [head, middle, tail] = split(offset, length);
-                self.file
-                    .read_exact_at(&mut buffer[head.clone()], offset.0)
-                    .and_then(|()| {
-                        read_direct(direct, &mut buffer[middle.clone()], offset.0 + middle.start as u64)
-                    })
-                    .and_then(|()| {
-                        self.file.read_exact_at(&mut buffer[tail.clone()], offset.0 + tail.start as u64)
-                    })
-            }
+            Some(direct) if length >= LARGE => read_direct(direct, buffer, offset.0),
+            _ => self.file.read_exact_at(buffer, offset.0),
         };
         outcome.map_err(|error| {
             let range = Some(ByteRange::of_buffer(offset, length));
@@ -286,18 +275,42 @@ fn split(offset: Bytes, length: usize) -> [Range<usize>; 3] {
 }
 
 fn read_direct(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    if bounce::is_aligned(buffer) {
+    let block = ALIGNMENT as u64;
+    if bounce::is_aligned(buffer) && offset.is_multiple_of(block) && buffer.len().is_multiple_of(ALIGNMENT) {
         return file.read_exact_at(buffer, offset);
     }
     bounce::with_buffer(|bounce| {
-        let mut at = offset;
-        for piece in buffer.chunks_mut(bounce.len()) {
-            file.read_exact_at(&mut bounce[..piece.len()], at)?;
-            piece.copy_from_slice(&bounce[..piece.len()]);
-            at += piece.len() as u64;
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = offset + done as u64;
+            let skip = (at % block) as usize;
+            let wanted = (skip + buffer.len() - done).min(bounce.len());
+            // The blocks around it are read too: one request instead of three. The last block may end early.
+            let enclosing = &mut bounce[..wanted.next_multiple_of(ALIGNMENT)];
+            read_at_least(file, enclosing, at - skip as u64, wanted)?;
+            buffer[done..done + wanted - skip].copy_from_slice(&bounce[skip..wanted]);
+            done += wanted - skip;
         }
         Ok(())
     })
+}
+
+/// Fills the first `wanted` bytes of whole blocks; a file may end between there and the end of the last block.
+fn read_at_least(file: &File, blocks: &mut [u8], offset: u64, wanted: usize) -> io::Result<()> {
+    let mut read = 0;
+    while read < wanted {
+        match file.read_at(&mut blocks[read..], offset + read as u64) {
+            // An end within a block is the end of the file, and it came too early.
+            Ok(count) if read + count < wanted && count < ALIGNMENT => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(count) if read + count < wanted => read += count / ALIGNMENT * ALIGNMENT,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn write_direct(file: &File, data: &[u8], offset: u64) -> io::Result<()> {

@@ -4,7 +4,8 @@
 use crate::codec::Put;
 use crate::record::{CHUNK, Chunk, NO_CHUNK, RECORD_HEADER, TableExtent, record_length};
 use crate::types::{
-    BatchHeader, Before, Identity, MAX_BATCH_DATA, MAX_BATCH_EXTENTS, MAX_EXTENT, MAX_NAME, UndoExtent,
+    BatchHeader, BatchKind, Before, Identity, MAX_BATCH_DATA, MAX_BATCH_EXTENTS, MAX_EXTENT, MAX_NAME,
+    UndoExtent,
 };
 use std::borrow::Cow;
 
@@ -41,7 +42,7 @@ pub(crate) fn encode(
     extents: &[UndoExtent<'_>],
 ) -> Result<EncodedBatch, Cow<'static, str>> {
     check(identity, header, extents)?;
-    let mut packer = Packer::new()?;
+    let mut packer = Packer::new(compresses(header))?;
     let mut table = Vec::with_capacity(extents.len());
     for extent in extents {
         let (chunk, position) = match extent.before {
@@ -73,6 +74,11 @@ pub(crate) fn encode(
         data_length,
         data,
     })
+}
+
+/// What a rollback replaces is stored as it is: people wait for a rollback, and space costs them less than time.
+fn compresses(header: &BatchHeader) -> bool {
+    !matches!(header.kind, BatchKind::Rollback { .. })
 }
 
 fn encode_body(header: &BatchHeader, chunks: &[Chunk], extents: &[TableExtent]) -> Vec<u8> {
@@ -131,6 +137,7 @@ fn check(
 
 /// Collects before-images into chunks.
 struct Packer {
+    compresses: bool,
     compressor: zstd::bulk::Compressor<'static>,
     scratch: Vec<u8>,
     filling: Vec<u8>,
@@ -139,9 +146,10 @@ struct Packer {
 }
 
 impl Packer {
-    fn new() -> Result<Packer, Cow<'static, str>> {
+    fn new(compresses: bool) -> Result<Packer, Cow<'static, str>> {
         let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(|error| error.to_string())?;
         Ok(Packer {
+            compresses,
             compressor,
             scratch: vec![0; CHUNK],
             filling: Vec::with_capacity(CHUNK),
@@ -179,7 +187,7 @@ impl Packer {
 
     fn store(&mut self, raw: &[u8]) {
         let limit = raw.len() - raw.len().div_ceil(WORTH_SAVING);
-        let compressed = if looks_random(raw) {
+        let compressed = if !self.compresses || looks_random(raw) {
             None
         } else {
             // It fails when the result does not fit into the scratch, that is, when it does not pay.

@@ -1,16 +1,19 @@
 //! Failover: the disks go back to a recovery point, to another one, or forward again, until commit.
 //!
-//! A rollback is one more source of batches: what was touched after the point is read as it was at the point, and
-//! goes through the lanes of the pipeline as the writes of a source do.
+//! A rollback is one more source of batches: what was touched after the point is read as it was at the point, several
+//! parts at a time, and goes through the lanes of the pipeline as the writes of a source do.
 
-use crate::batch::{Batch, Change};
 use crate::item::{Action, Doing, Item, Notice};
-use crate::job::{Job, RollbackStep, Work};
+use crate::job::{Job, Prepared, RollbackPart, RollbackStep, Work};
 use crate::status::{Progress, Stage};
 use crate::{Error, Result};
 use change_stream::{StreamId, Time};
 use disk::Bytes;
 use journal::{BatchHeader, BatchKind, BatchNumber};
+use std::collections::VecDeque;
+
+/// Most parts of a rollback that are being read or wait for the journal.
+const PARTS_AHEAD: usize = 4;
 
 /// A failover under way or done.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub(crate) struct Failover {
     goal: Goal,
     /// The newest batch that was replicated: where a cancelled failover goes.
     forward: BatchNumber,
-    rollback: Option<Rollback>,
+    rollback: Option<Box<Rollback>>,
     progress: Progress,
 }
 
@@ -26,19 +29,27 @@ pub(crate) struct Failover {
 #[derive(Debug)]
 struct Rollback {
     step: RollbackStep,
-    reading: Reading,
+    search: Search,
+    /// Found, not begun.
+    found: VecDeque<RollbackPart>,
+    /// Parts being read.
+    restoring: usize,
+    /// Read, waiting for the journal.
+    restored: VecDeque<Prepared>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    /// The next part may be read.
-    Ready,
-    /// It is being read.
+enum Search {
+    /// There may be more to put back.
+    Due,
+    /// It is being looked for.
     Running,
-    /// Everything was read; what is in the pipeline has yet to become durable.
+    /// Everything was found.
     Complete,
-    /// The end is being recorded.
+    /// Everything was put back, and the end is being recorded.
     Recording,
+    /// There was no room to record the end.
+    LacksRoom,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +63,29 @@ enum Goal {
 }
 
 impl Rollback {
-    fn read(&mut self, actions: &mut Vec<Action>) {
-        self.reading = Reading::Running;
-        actions.push(Action::Run(Job(Work::ReadPoint { step: self.step.clone() })));
+    fn new(step: RollbackStep) -> Rollback {
+        let (found, restored) = (VecDeque::new(), VecDeque::new());
+        Rollback { step, search: Search::Due, found, restoring: 0, restored }
+    }
+
+    fn read_ahead(&mut self, actions: &mut Vec<Action>) {
+        while self.restoring + self.restored.len() < PARTS_AHEAD
+            && let Some(part) = self.found.pop_front()
+        {
+            self.restoring += 1;
+            actions.push(Action::Run(Job(Work::Restore { part })));
+        }
+        if self.found.is_empty() && self.search == Search::Due {
+            self.search = Search::Running;
+            actions.push(Action::Run(Job(Work::FindTouched { step: self.step.clone() })));
+        }
+    }
+
+    fn is_restored(&self) -> bool {
+        self.search == Search::Complete
+            && self.found.is_empty()
+            && self.restoring == 0
+            && self.restored.is_empty()
     }
 }
 
@@ -132,19 +163,22 @@ impl Item {
     pub(crate) fn advance_failover(&mut self, now: Time, actions: &mut Vec<Action>) {
         // A pruning that is still running might take away what the rollback is about to read.
         let idle = self.pipeline.is_empty() && self.builder.is_empty() && !self.pruning;
-        let has_room = self.pipeline.has_room();
         let Doing::Failover(failover) = &mut self.doing else { return };
         match &mut failover.rollback {
-            Some(rollback) => match rollback.reading {
-                Reading::Ready if has_room => rollback.read(actions),
-                Reading::Complete if idle => {
-                    rollback.reading = Reading::Recording;
-                    let stand = failover.goal != Goal::Cancel;
-                    let work = Work::FinishRollback { step: rollback.step.clone(), stand };
-                    actions.push(Action::Run(Job(work)));
+            Some(rollback) if idle && rollback.is_restored() => {
+                rollback.search = Search::Recording;
+                let stand = failover.goal != Goal::Cancel;
+                let work = Work::FinishRollback { step: rollback.step.clone(), stand };
+                actions.push(Action::Run(Job(work)));
+            }
+            Some(rollback) => {
+                if self.pipeline.takes_prepared()
+                    && let Some(prepared) = rollback.restored.pop_front()
+                {
+                    self.pipeline.prepared(prepared);
                 }
-                _ => {}
-            },
+                rollback.read_ahead(actions);
+            }
             None if idle => {
                 if let Err(error) = self.start_rollback(now, actions) {
                     self.fence(&error, actions);
@@ -174,10 +208,10 @@ impl Item {
         }
         let header = self.rollback_header(now, to)?;
         let step = RollbackStep { to, base, header, disk: 0, from: Bytes::ZERO };
-        let mut rollback = Rollback { step, reading: Reading::Ready };
-        rollback.read(actions);
+        let mut rollback = Rollback::new(step);
+        rollback.read_ahead(actions);
         if let Doing::Failover(failover) = &mut self.doing {
-            failover.rollback = Some(rollback);
+            failover.rollback = Some(Box::new(rollback));
         }
         Ok(())
     }
@@ -191,18 +225,62 @@ impl Item {
         Ok(header)
     }
 
-    pub(crate) fn point_read(&mut self, step: RollbackStep, changes: Vec<Change>) {
+    pub(crate) fn touched_found(&mut self, step: RollbackStep, parts: Vec<RollbackPart>) {
+        let Some(rollback) = self.rollback() else { return };
+        rollback.search = if parts.is_empty() { Search::Complete } else { Search::Due };
+        rollback.step = step;
+        rollback.found.extend(parts);
+    }
+
+    pub(crate) fn restored(&mut self, prepared: Prepared) {
+        let before = |disk: u16| self.disks[..usize::from(disk)].iter().map(|disk| disk.size).sum::<u64>();
+        let last = prepared.batch.changes.last();
+        let done = last.map(|change| before(change.disk) + change.range.end().0);
+        let total = before(self.disks.len() as u16);
         let Doing::Failover(failover) = &mut self.doing else { return };
-        let before: u64 = self.disks[..usize::from(step.disk)].iter().map(|disk| disk.size).sum();
-        let total = self.disks.iter().map(|disk| disk.size).sum();
-        failover.progress = Progress { done: before + step.from.0, total };
-        let mut header = step.header.clone();
-        header.kind = BatchKind::Rollback { to: step.to, finished: false };
-        let reading = if changes.is_empty() { Reading::Complete } else { Reading::Ready };
-        failover.rollback = Some(Rollback { step, reading });
-        if !changes.is_empty() {
-            let bytes = changes.iter().map(|change| change.range.length().0).sum();
-            self.pipeline.push(Batch { header, changes, session: 0, sync_frames: 0, bytes, closed: true });
+        let Some(rollback) = &mut failover.rollback else { return };
+        failover.progress = Progress { done: failover.progress.done.max(done.unwrap_or(0)), total };
+        rollback.restoring -= 1;
+        // A part that holds already what it shall is as good as put back.
+        if last.is_some() {
+            rollback.restored.push_back(prepared);
+        }
+    }
+
+    pub(crate) fn no_room_to_finish(&mut self, actions: &mut Vec<Action>) {
+        if let Some(rollback) = self.rollback() {
+            rollback.search = Search::LacksRoom;
+            actions.push(Action::Notice(Notice::NoRoom));
+        }
+    }
+
+    /// Lets everything that found the retention volume full try again.
+    pub(crate) fn retry_room(&mut self) {
+        if self.pipeline.lacks_room() {
+            self.pipeline.retry_room();
+        }
+        if let Some(rollback) = self.rollback()
+            && rollback.search == Search::LacksRoom
+        {
+            rollback.search = Search::Complete;
+        }
+    }
+
+    /// True while something waits because the retention volume is full.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let unfinished = match &self.doing {
+            Doing::Failover(Failover { rollback: Some(rollback), .. }) => {
+                rollback.search == Search::LacksRoom
+            }
+            _ => false,
+        };
+        unfinished || self.pipeline.lacks_room()
+    }
+
+    fn rollback(&mut self) -> Option<&mut Rollback> {
+        match &mut self.doing {
+            Doing::Failover(failover) => failover.rollback.as_deref_mut(),
+            _ => None,
         }
     }
 

@@ -26,9 +26,9 @@ const BATCH_WRITES: usize = 8192;
 const BATCH_AGE: Time = 5 * MILLISECOND;
 /// Without before-images, input that pauses for this long has the disks synced.
 const SYNC_PAUSE: Time = 20 * MILLISECOND;
-/// How often the journal is pruned and a full volume tried again.
 const PRUNE_EVERY: Time = 10 * SECOND;
-const ROOM_RETRY: Time = SECOND;
+/// How often silence is noticed and a full volume tried again.
+const TICK: Time = SECOND;
 /// A source that was silent for this many heartbeats is taken for gone.
 const SILENT_HEARTBEATS: u64 = 4;
 
@@ -470,6 +470,7 @@ impl Item {
 
     fn job_done(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
         match outcome {
+            Outcome::PartDone => {}
             Outcome::Prepared(prepared) => self.pipeline.prepared(prepared),
             Outcome::Journaled { batch, number, room } => {
                 if let Some(report) = room {
@@ -496,7 +497,9 @@ impl Item {
                 }
                 actions.push(Action::Send { connection, frame: Frame::HashReply { request, differs } });
             }
-            Outcome::PointRead { step, changes } => self.point_read(step, changes),
+            Outcome::TouchedFound { step, parts } => self.touched_found(step, parts),
+            Outcome::Restored(prepared) => self.restored(prepared),
+            Outcome::NoRoomToFinish => self.no_room_to_finish(actions),
             Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
             Outcome::Pruned(report) => {
                 self.pruning = false;
@@ -533,9 +536,7 @@ impl Item {
     }
 
     fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.pipeline.lacks_room() {
-            self.pipeline.retry_room();
-        }
+        self.retry_room();
         self.drop_silent_session(now, actions);
         if now >= self.next_prune && !self.pruning && matches!(self.doing, Doing::Receiving) {
             self.next_prune = now + PRUNE_EVERY;
@@ -546,8 +547,7 @@ impl Item {
             let max_bytes = self.config.max_journal_bytes;
             actions.push(Action::Run(Job(Work::Prune { keep_from, max_bytes })));
         }
-        let room_retry = if self.pipeline.lacks_room() { ROOM_RETRY } else { PRUNE_EVERY };
-        actions.push(Action::WakeAt(now + room_retry.min(SECOND)));
+        actions.push(Action::WakeAt(now + TICK));
     }
 
     fn drop_silent_session(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -648,7 +648,7 @@ impl Item {
             newest: self.newest.clone(),
             received_bytes: self.received_bytes,
             applied_bytes: self.applied_bytes,
-            lacks_room: self.pipeline.lacks_room(),
+            lacks_room: self.lacks_room(),
         }
     }
 

@@ -4,13 +4,22 @@ use crate::batch::{Batch, Change, Content};
 use crate::{Error, Result, Storage};
 use disk::{ByteRange, Bytes, Disk};
 use journal::{
-    BatchHeader, BatchKind, BatchNumber, Before, EncodedBatch, PointView, PruneReport, UndoExtent,
+    BatchHeader, BatchKind, BatchNumber, Before, EncodedBatch, MAX_EXTENT, PointView, PruneReport, UndoExtent,
 };
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes that one batch of a rollback puts back.
 const ROLLBACK_BATCH: Bytes = Bytes(4 << 20);
+
+/// What a rollback has to put back is looked up for about so many bytes at once.
+const FOUND_TOGETHER: Bytes = Bytes(64 << 20);
+
+/// Parts of a batch that are worked on at the same time, so that the medium has several requests at hand.
+const MOST_PARTS: usize = 8;
+
+const CHANGES_PER_PART: usize = 2;
 
 /// Bytes that are read together to be hashed, in whole blocks.
 const HASH_READ: usize = 1 << 20;
@@ -28,12 +37,13 @@ pub struct JobDone(pub(crate) Outcome);
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    Prepare { batch: Arc<Batch>, unapplied: Vec<Arc<Batch>> },
+    Prepare { task: Arc<Prepare>, part: Part },
     Journal { prepared: Prepared },
-    Apply { batch: Arc<Batch>, number: Option<BatchNumber>, sync: Vec<u16> },
+    Apply { task: Arc<Apply>, part: Part },
     Record { header: BatchHeader, sync: Vec<u16> },
     Hash { request: HashRequest },
-    ReadPoint { step: RollbackStep },
+    FindTouched { step: RollbackStep },
+    Restore { part: RollbackPart },
     FinishRollback { step: RollbackStep, stand: bool },
     Prune { keep_from: u64, max_bytes: Option<u64> },
     RecordApplied,
@@ -41,6 +51,8 @@ pub(crate) enum Work {
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// Other parts of the same work are still running.
+    PartDone,
     Prepared(Prepared),
     Journaled {
         batch: Arc<Batch>,
@@ -60,14 +72,18 @@ pub(crate) enum Outcome {
         request: u64,
         differs: Vec<u8>,
     },
-    /// The next changes of a rollback; none when it is complete.
-    PointRead {
+    /// What a rollback has to put back next; nothing when that was all.
+    TouchedFound {
         step: RollbackStep,
-        changes: Vec<Change>,
+        parts: Vec<RollbackPart>,
     },
+    /// A part of a rollback, ready to be journaled.
+    Restored(Prepared),
     RollbackFinished {
         step: RollbackStep,
     },
+    /// Everything was put back, but the retention volume has no room for the record of it.
+    NoRoomToFinish,
     Pruned(PruneReport),
     AppliedRecorded,
     Failed(Error),
@@ -103,33 +119,124 @@ pub(crate) struct RollbackStep {
     pub(crate) from: Bytes,
 }
 
+/// What one batch of a rollback puts back.
+#[derive(Debug)]
+pub(crate) struct RollbackPart {
+    pub(crate) to: BatchNumber,
+    pub(crate) header: BatchHeader,
+    pub(crate) disk: u16,
+    /// Ascending and apart, each of at most [`journal::MAX_EXTENT`].
+    pub(crate) ranges: Vec<ByteRange>,
+}
+
 impl Job {
     /// Does the work.
     pub fn run(self, storage: &Storage) -> JobDone {
         let outcome = match self.0 {
-            Work::Prepare { batch, unapplied } => prepare(storage, batch, &unapplied).map(Outcome::Prepared),
+            Work::Prepare { task, part } => prepare(storage, &task, part),
             Work::Journal { prepared } => append(storage, prepared),
-            Work::Apply { batch, number, sync } => apply(storage, &batch, number, &sync),
+            Work::Apply { task, part } => apply(storage, &task, part),
             Work::Record { header, sync } => record(storage, &header, &sync),
             Work::Hash { request } => compare_hashes(storage, &request),
-            Work::ReadPoint { step } => read_point(storage, step),
+            Work::FindTouched { step } => find_touched(storage, step),
+            Work::Restore { part } => restore(storage, &part),
             Work::FinishRollback { step, stand } => finish_rollback(storage, step, stand),
             Work::Prune { keep_from, max_bytes } => {
                 storage.journal().prune(keep_from, max_bytes).map(Outcome::Pruned).map_err(Error::from)
             }
-            Work::RecordApplied => {
-                storage.journal().record_applied().map(|()| Outcome::AppliedRecorded).map_err(Error::from)
-            }
+            Work::RecordApplied => record_applied(storage).map(|()| Outcome::AppliedRecorded),
         };
         JobDone(outcome.unwrap_or_else(Outcome::Failed))
     }
 }
 
+/// Some consecutive changes of a batch. The parts of a batch are worked on at the same time.
+#[derive(Debug)]
+pub(crate) struct Part {
+    number: usize,
+    changes: Range<usize>,
+}
+
+/// Cuts a batch into parts. Few changes are not worth the threads.
+fn parts_of(batch: &Batch) -> Vec<Part> {
+    let count = batch.changes.len().div_ceil(CHANGES_PER_PART).clamp(1, MOST_PARTS);
+    let bound = |number| number * batch.changes.len() / count;
+    (0..count).map(|number| Part { number, changes: bound(number)..bound(number + 1) }).collect()
+}
+
+/// What the parts came to. Whoever hands in the last one gets all of them, in order.
+#[derive(Debug)]
+struct Gathered<T>(Mutex<Vec<Option<T>>>);
+
+impl<T> Gathered<T> {
+    fn new(parts: usize) -> Gathered<T> {
+        Gathered(Mutex::new((0..parts).map(|_| None).collect()))
+    }
+
+    fn hand_in(&self, part: usize, result: T) -> Option<Vec<T>> {
+        let mut results = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        results[part] = Some(result);
+        if results.iter().any(Option::is_none) {
+            return None;
+        }
+        Some(std::mem::take(&mut *results).into_iter().flatten().collect())
+    }
+}
+
+/// Reading the before-images of a batch.
+#[derive(Debug)]
+pub(crate) struct Prepare {
+    batch: Arc<Batch>,
+    /// Batches that may not have reached the disks yet, oldest first.
+    unapplied: Vec<Arc<Batch>>,
+    images: Gathered<BeforeImages>,
+}
+
+impl Prepare {
+    pub(crate) fn jobs(batch: Arc<Batch>, unapplied: Vec<Arc<Batch>>) -> impl Iterator<Item = Work> {
+        let parts = parts_of(&batch);
+        let task = Arc::new(Prepare { batch, unapplied, images: Gathered::new(parts.len()) });
+        parts.into_iter().map(move |part| Work::Prepare { task: task.clone(), part })
+    }
+}
+
+/// Writing a batch to the disks.
+#[derive(Debug)]
+pub(crate) struct Apply {
+    batch: Arc<Batch>,
+    /// Its place in the journal, when it has one.
+    number: Option<BatchNumber>,
+    /// Disks to be synced at the end.
+    sync: Vec<u16>,
+    written: Gathered<()>,
+}
+
+impl Apply {
+    pub(crate) fn jobs(
+        batch: Arc<Batch>,
+        number: Option<BatchNumber>,
+        sync: Vec<u16>,
+    ) -> impl Iterator<Item = Work> {
+        let parts = parts_of(&batch);
+        let task = Arc::new(Apply { batch, number, sync, written: Gathered::new(parts.len()) });
+        parts.into_iter().map(move |part| Work::Apply { task: task.clone(), part })
+    }
+}
+
 /// Before-images of a set of changes, gathered in one buffer.
-#[derive(Default)]
+#[derive(Debug)]
 struct BeforeImages {
     bytes: Vec<u8>,
     extents: Vec<(Change, usize)>,
+}
+
+/// Memory with room for so many bytes, which start at a page so that direct I/O need not copy them.
+fn aligned(bytes: usize) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut memory: Vec<u8> = Vec::with_capacity(bytes + PAGE);
+    let before = memory.as_ptr().align_offset(PAGE).min(PAGE);
+    memory.resize(before, 0);
+    memory
 }
 
 impl BeforeImages {
@@ -152,52 +259,49 @@ impl BeforeImages {
         Ok(())
     }
 
-    fn encode(&self, storage: &Storage, header: &BatchHeader) -> Result<EncodedBatch> {
-        let extents: Vec<UndoExtent<'_>> = self
-            .extents
-            .iter()
-            .map(|(change, at)| UndoExtent {
-                disk: change.disk,
-                range: change.range,
-                before: Before::Data(&self.bytes[*at..*at + change.range.length().as_usize()]),
-                new_checksum: change.checksum(),
-            })
-            .collect();
-        Ok(storage.journal().encode(header, &extents)?)
-    }
-
-    fn into_changes(self) -> Vec<Change> {
-        self.extents.into_iter().map(|(change, _)| change).collect()
+    fn undo_extents(&self) -> impl Iterator<Item = UndoExtent<'_>> {
+        self.extents.iter().map(|(change, at)| UndoExtent {
+            disk: change.disk,
+            range: change.range,
+            before: Before::Data(&self.bytes[*at..*at + change.range.length().as_usize()]),
+            new_checksum: change.checksum(),
+        })
     }
 }
 
-/// Reads the before-images of a batch. What an earlier batch has yet to write, or is writing now, is that batch's
-/// data, whatever the disk says at this moment. Changes that alter nothing are dropped.
-fn prepare(storage: &Storage, batch: Arc<Batch>, unapplied: &[Arc<Batch>]) -> Result<Prepared> {
-    let mut images = BeforeImages::default();
-    images.bytes.reserve_exact(batch.bytes as usize);
-    for change in batch.changes.iter().flat_map(Change::parts) {
+/// The batch reduced to the changes that alter something, ready to be journaled.
+fn encode(storage: &Storage, batch: &Batch, images: Vec<BeforeImages>) -> Result<Prepared> {
+    let extents: Vec<UndoExtent<'_>> = images.iter().flat_map(BeforeImages::undo_extents).collect();
+    let encoded = storage.journal().encode(&batch.header, &extents)?;
+    let changes: Vec<Change> =
+        images.into_iter().flat_map(|images| images.extents).map(|(change, _)| change).collect();
+    let bytes = changes.iter().map(|change| change.range.length().0).sum();
+    let header = batch.header.clone();
+    let Batch { session, sync_frames, closed, .. } = *batch;
+    let batch = Batch { header, changes, session, sync_frames, bytes, closed };
+    Ok(Prepared { batch: Arc::new(batch), encoded })
+}
+
+/// Reads before-images. What an earlier batch has yet to write, or is writing now, is that batch's data, whatever the
+/// disk says at this moment. Changes that alter nothing are dropped.
+fn prepare(storage: &Storage, task: &Prepare, part: Part) -> Result<Outcome> {
+    let changes = &task.batch.changes[part.changes];
+    let bytes = aligned(changes.iter().map(|change| change.range.length().as_usize()).sum());
+    let mut images = BeforeImages { bytes, extents: Vec::new() };
+    for change in changes.iter().flat_map(Change::parts) {
         let (disk, range) = (change.disk, change.range);
         images.take(change, |before| {
             storage.disks()[usize::from(disk)].read_at(range.start(), before)?;
-            for earlier in unapplied {
+            for earlier in &task.unapplied {
                 earlier.overlay(disk, range, before);
             }
             Ok(())
         })?;
     }
-    let encoded = images.encode(storage, &batch.header)?;
-    let changes = images.into_changes();
-    let bytes = changes.iter().map(|change| change.range.length().0).sum();
-    let batch = Batch {
-        header: batch.header.clone(),
-        changes,
-        bytes,
-        session: batch.session,
-        sync_frames: batch.sync_frames,
-        closed: batch.closed,
-    };
-    Ok(Prepared { batch: Arc::new(batch), encoded })
+    match task.images.hand_in(part.number, images) {
+        Some(images) => encode(storage, &task.batch, images).map(Outcome::Prepared),
+        None => Ok(Outcome::PartDone),
+    }
 }
 
 /// Appends a batch and makes it durable. On a full volume the oldest points are given up for it (invariant 4).
@@ -226,24 +330,23 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
     }
 }
 
-/// Writes a batch to the disks and syncs those named. `number` is its place in the journal when it has one.
-fn apply(storage: &Storage, batch: &Batch, number: Option<BatchNumber>, sync: &[u16]) -> Result<Outcome> {
-    for change in &batch.changes {
+/// Writes to the disks, and syncs them once the whole batch is written.
+fn apply(storage: &Storage, task: &Apply, part: Part) -> Result<Outcome> {
+    for change in &task.batch.changes[part.changes] {
         let disk = &storage.disks()[usize::from(change.disk)];
-        match &change.content {
-            Content::Zeroes => disk.write_zeroes(change.range)?,
-            content => {
-                if let Some(bytes) = content.bytes(change.range.length()) {
-                    disk.write_at(change.range.start(), bytes)?;
-                }
-            }
+        match change.content.bytes(change.range.length()) {
+            Some(bytes) => disk.write_at(change.range.start(), bytes)?,
+            None => disk.write_zeroes(change.range)?,
         }
     }
-    sync_disks(storage, sync)?;
-    if let Some(number) = number {
+    if task.written.hand_in(part.number, ()).is_none() {
+        return Ok(Outcome::PartDone);
+    }
+    sync_disks(storage, &task.sync)?;
+    if let Some(number) = task.number {
         storage.journal().note_applied(number);
     }
-    Ok(Outcome::Applied { bytes: batch.bytes })
+    Ok(Outcome::Applied { bytes: task.batch.bytes })
 }
 
 /// Makes what was written without before-images durable, and records the boundary.
@@ -285,29 +388,72 @@ fn compare_hashes(storage: &Storage, request: &HashRequest) -> Result<Outcome> {
     Ok(Outcome::Hashed { connection: request.connection, request: request.request, differs })
 }
 
-/// Reads the next bounded part of what was touched after the point. It is put back as a batch like any other:
-/// journaled first, so that a rollback can be rolled back itself (invariant 7).
-fn read_point(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
-    let journal = storage.journal();
+/// Finds the next bounded part of what was touched after the point, cut into batches.
+fn find_touched(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
     let ranges = loop {
-        let ranges = journal.touched_after(step.to, step.base, step.disk, step.from, ROLLBACK_BATCH)?;
+        let ranges =
+            storage.journal().touched_after(step.to, step.base, step.disk, step.from, FOUND_TOGETHER)?;
         if !ranges.is_empty() || usize::from(step.disk) + 1 >= storage.disks().len() {
             break ranges;
         }
         (step.disk, step.from) = (step.disk + 1, Bytes::ZERO);
     };
     step.from = ranges.last().map_or(step.from, ByteRange::end);
-    let live = storage.disks()[usize::from(step.disk)].clone();
-    // A failover in the middle of a sync goes forward again to a boundary that is no point.
-    let view = PointView::at_boundary(journal.clone(), step.to, step.disk, live)?;
-    let mut changes = Vec::with_capacity(ranges.len());
+    let mut header = step.header.clone();
+    header.kind = BatchKind::Rollback { to: step.to, finished: false };
+    let part = |ranges| RollbackPart { to: step.to, header: header.clone(), disk: step.disk, ranges };
+    let parts = cut(&ranges, ROLLBACK_BATCH).into_iter().map(part).collect();
+    Ok(Outcome::TouchedFound { step, parts })
+}
+
+/// Deals ranges out, cut into extents, so that none gets more than `most` bytes.
+fn cut(ranges: &[ByteRange], most: Bytes) -> Vec<Vec<ByteRange>> {
+    let mut parts: Vec<Vec<ByteRange>> = Vec::new();
+    let mut room = Bytes::ZERO;
     for range in ranges {
-        let mut buffer = vec![0; range.length().as_usize()];
-        view.read_at(range.start(), &mut buffer)?;
-        let content = Content::Data { buffer: Arc::new(buffer), start: 0 };
-        changes.push(Change { disk: step.disk, range, content });
+        let mut start = range.start();
+        while start < range.end() {
+            let length = (range.end() - start).min(MAX_EXTENT);
+            if length > room {
+                parts.push(Vec::new());
+                room = most;
+            }
+            room -= length;
+            if let Some(part) = parts.last_mut() {
+                part.push(ByteRange::between(start, start + length));
+            }
+            start += length;
+        }
     }
-    Ok(Outcome::PointRead { step, changes })
+    parts
+}
+
+/// Reads what a part held at the point, and what it holds now. It is put back as a batch like any other: journaled
+/// first, so that a rollback can be rolled back itself (invariant 7). Parts may be read in any order and at the same
+/// time: a rollback touches no byte twice, and nothing else writes to the disks meanwhile.
+fn restore(storage: &Storage, part: &RollbackPart) -> Result<Outcome> {
+    let live = &storage.disks()[usize::from(part.disk)];
+    // A failover in the middle of a sync goes forward again to a boundary that is no point.
+    let view = PointView::at_boundary(storage.journal().clone(), part.to, part.disk, live.clone())?;
+    let bytes = part.ranges.iter().map(|range| range.length().as_usize()).sum();
+    let mut point = aligned(bytes);
+    let first = point.len();
+    for range in &part.ranges {
+        let at = point.len();
+        point.resize(at + range.length().as_usize(), 0);
+        view.read_at(range.start(), &mut point[at..])?;
+    }
+    let (point, mut start) = (Arc::new(point), first);
+    let mut images = BeforeImages { bytes: aligned(bytes), extents: Vec::new() };
+    for range in &part.ranges {
+        let content = Content::Data { buffer: point.clone(), start };
+        let change = Change { disk: part.disk, range: *range, content };
+        images.take(change, |before| Ok(live.read_at(range.start(), before)?))?;
+        start += range.length().as_usize();
+    }
+    let header = part.header.clone();
+    let batch = Batch { header, changes: Vec::new(), session: 0, sync_frames: 0, bytes: 0, closed: true };
+    encode(storage, &batch, vec![images]).map(Outcome::Restored)
 }
 
 /// The last record of a rollback. It carries the sequence that the disks stand at now: when they are to `stand`
@@ -318,10 +464,22 @@ fn finish_rollback(storage: &Storage, step: RollbackStep, stand: bool) -> Result
         header.kind = BatchKind::Rollback { to: step.to, finished: true };
     }
     let journal = storage.journal();
-    let number = journal.append(&journal.encode(&header, &[])?)?;
+    let number = match journal.append(&journal.encode(&header, &[])?) {
+        Err(error) if error.class() == disk::Class::Full => return Ok(Outcome::NoRoomToFinish),
+        appended => appended?,
+    };
     journal.note_applied(number);
-    journal.record_applied()?;
+    journal.sync()?;
+    record_applied(storage)?;
     Ok(Outcome::RollbackFinished { step })
+}
+
+/// Spares the next start the search for what was applied. On a full volume it is left out: the search will find it.
+fn record_applied(storage: &Storage) -> Result<()> {
+    match storage.journal().record_applied() {
+        Err(error) if error.class() == disk::Class::Full => Ok(()),
+        recorded => Ok(recorded?),
+    }
 }
 
 /// The disks that a batch writes to.

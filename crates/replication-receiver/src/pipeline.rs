@@ -7,7 +7,7 @@
 //! next one only after they were synced for the one before.
 
 use crate::batch::Batch;
-use crate::job::{Prepared, Work, touched_disks};
+use crate::job::{Apply, Prepare, Prepared, Work, touched_disks};
 use journal::{BatchHeader, BatchNumber};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Pipeline {
         }
         let Some(batch) = self.waiting.pop_front() else { return };
         self.preparing = Some(batch.clone());
-        jobs.push(Work::Prepare { batch, unapplied: self.unapplied() });
+        jobs.extend(Prepare::jobs(batch, self.unapplied()));
     }
 
     /// Batches whose data may not have reached the disks yet, oldest first.
@@ -153,7 +153,7 @@ impl Pipeline {
         if let Some(Journaled { batch, number }) = self.journaled.take() {
             self.applying = Some(batch.clone());
             let sync = touched_disks(&batch);
-            jobs.push(Work::Apply { batch, number: Some(number), sync });
+            jobs.extend(Apply::jobs(batch, Some(number), sync));
         }
     }
 
@@ -167,7 +167,7 @@ impl Pipeline {
             self.applying = Some(batch.clone());
             self.unsynced.bytes += batch.bytes;
             self.unsynced.disks.extend(touched_disks(&batch));
-            jobs.push(Work::Apply { batch, number: None, sync: Vec::new() });
+            jobs.extend(Apply::jobs(batch, None, Vec::new()));
         } else if self.recording.is_none() && (idle || !self.waiting.is_empty()) {
             self.start_recording(jobs);
         }
@@ -184,6 +184,14 @@ impl Pipeline {
             self.recording = Some(last.clone());
             jobs.push(Work::Record { header: last.header.clone(), sync });
         }
+    }
+
+    /// True when a batch prepared elsewhere may be handed to the journal lane.
+    pub(crate) fn takes_prepared(&self) -> bool {
+        self.preparing.is_none()
+            && self.prepared.is_none()
+            && self.waiting.is_empty()
+            && self.unlogged_empty()
     }
 
     pub(crate) fn prepared(&mut self, prepared: Prepared) {

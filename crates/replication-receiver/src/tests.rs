@@ -1,10 +1,11 @@
 use crate::batch::{Batch, Change};
 use crate::job::{Job, Work};
-use crate::{Action, Event, Item, ItemConfig, Storage};
+use crate::{Action, Command, Event, Item, ItemConfig, Notice, Stage, Storage};
 use change_stream::Limits;
 use disk::{Bytes, Disk, MemoryDisk};
-use journal::{BatchHeader, BatchKind, DiskIdentity, Identity};
+use journal::{BatchHeader, BatchKind, BatchNumber, Before, DiskIdentity, Identity, UndoExtent};
 use std::sync::Arc;
+use testkit::SimFolder;
 
 /// A batch of these changes, as an overlay needs it.
 pub(crate) fn batch(changes: Vec<Change>) -> Batch {
@@ -48,4 +49,90 @@ fn invariant_4_a_clock_that_jumped_and_a_silent_source_age_no_recovery_point() {
     assert_eq!(kept_from(1000, 1000), Some(76));
     assert_eq!(kept_from(1000, 1030), Some(76));
     assert_eq!(kept_from(50, 60), Some(36));
+}
+
+const SECOND: u64 = 1_000_000_000;
+const EXTENT: u64 = 4096;
+const EXTENTS: u64 = 8;
+
+/// An item whose disk was written twice, full of ones and then of twos, each time as a recovery point.
+fn written_twice(folder: &SimFolder) -> (Storage, Arc<MemoryDisk>) {
+    let size = Bytes(EXTENT * EXTENTS);
+    let disk = Arc::new(MemoryDisk::new("disk", size));
+    let identity = Identity { item: "web01".into(), disks: vec![DiskIdentity { id: "d".into(), size }] };
+    let storage =
+        Storage::create(Arc::new(folder.clone()), identity, vec![disk.clone()], journal::Options::default());
+    let storage = storage.unwrap();
+    for (number, byte) in [(1, 1u8), (2, 2)] {
+        let before = vec![byte - 1; EXTENT as usize];
+        let data = vec![byte; EXTENT as usize];
+        let extents: Vec<_> = (0..EXTENTS)
+            .map(|n| UndoExtent {
+                disk: 0,
+                range: disk::ByteRange::of_buffer(Bytes(n * EXTENT), EXTENT as usize),
+                before: Before::Data(&before),
+                new_checksum: crc32c::crc32c(&data),
+            })
+            .collect();
+        let sequence =
+            BatchHeader { first_sequence: number, last_sequence: number, ..batch(Vec::new()).header };
+        let journal = storage.journal();
+        let number = journal.append(&journal.encode(&sequence, &extents).unwrap()).unwrap();
+        for n in 0..EXTENTS {
+            disk.write_at(Bytes(n * EXTENT), &data).unwrap();
+        }
+        journal.note_applied(number);
+    }
+    (storage, disk)
+}
+
+/// Hands an event in and runs every job that follows from it; what the item told meanwhile.
+fn run(item: &mut Item, storage: &Storage, now: u64, event: Event) -> Vec<Notice> {
+    let (mut events, mut notices) = (vec![event], Vec::new());
+    while let Some(event) = events.pop() {
+        let mut actions = Vec::new();
+        item.step(now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Run(job) => events.push(Event::JobDone(job.run(storage))),
+                Action::Notice(notice) => notices.push(notice),
+                _ => {}
+            }
+        }
+    }
+    notices
+}
+
+/// Invariants 4 and 7: a rollback that finds the retention volume full gives up no recovery point and does not stop
+/// the item; at each of its records it waits for room, and then goes on.
+#[test]
+fn invariant_7_a_rollback_on_a_full_volume_waits_for_room_at_every_record() {
+    let limits = Limits { bulk_window: 1 << 20, hash_requests: 1, heartbeat_seconds: 10 };
+    let config = ItemConfig { blank: false, window: u64::MAX, max_journal_bytes: None, limits };
+    let mut waited_at = Vec::new();
+    for room in (0..40 << 10).step_by(512) {
+        let folder = SimFolder::new("retention");
+        let (storage, disk) = written_twice(&folder);
+        let used = storage.journal().usage().bytes;
+        let mut item = Item::new(config.clone(), &storage, 0).unwrap();
+        folder.power().set_room(Some(used + room));
+        let mut notices =
+            run(&mut item, &storage, SECOND, Event::Command(Command::Failover { point: BatchNumber(1) }));
+        let waits = item.status().lacks_room;
+        assert!(!matches!(item.stage(), Stage::Fenced { .. }), "{room}: {:?}", item.stage());
+        assert_eq!(waits, notices.iter().any(|notice| matches!(notice, Notice::NoRoom)), "{room}");
+        let oldest = storage.journal().oldest_point().unwrap().unwrap();
+        assert_eq!(oldest.number, BatchNumber(1), "{room}: the point was given up");
+        if waits {
+            waited_at.push(disk.contents()[0]);
+            notices.extend(run(&mut item, &storage, 2 * SECOND, Event::Tick));
+            assert!(item.status().lacks_room, "{room}: nothing made room");
+            folder.power().set_room(None);
+            notices.extend(run(&mut item, &storage, 3 * SECOND, Event::Tick));
+        }
+        assert_eq!(item.stage(), Stage::FailedOver { point: BatchNumber(1) }, "{room}: {notices:?}");
+        assert!(disk.contents().iter().all(|byte| *byte == 1), "{room}");
+    }
+    assert!(waited_at.contains(&2), "none waited before the disk was put back");
+    assert!(waited_at.contains(&1), "none waited for the last record");
 }

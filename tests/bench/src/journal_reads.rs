@@ -45,7 +45,7 @@ pub(crate) fn open_point(bench: &Bench) -> Result<Vec<Measured>> {
         value: open + read,
         unit: "s",
         good: Good::AtMost,
-        must: 1.0,
+        must: Some(1.0),
         aim: 0.1,
         detail: format!(
             "{extents} extents; opening the journal {open:.3} s, view and first byte {read:.3} s"

@@ -20,6 +20,10 @@ struct Arguments {
     /// One round instead of five, on smaller disks: shows that it works, not how fast it is.
     #[arg(long)]
     quick: bool,
+    /// Rounds whose median counts.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "quick",
+        value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
     /// Writes the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -74,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let bench = Bench {
         dir: fresh(&arguments.dir)?,
         programs: arguments.programs.clone().map_or_else(beside_us, Ok)?,
-        rounds: if arguments.quick { 1 } else { 5 },
+        rounds: if arguments.quick { 1 } else { arguments.rounds.into() },
         shrink: if arguments.quick { 8 } else { 1 },
     };
     let mut results = Results::new(measure::machine()?);

@@ -146,7 +146,7 @@ pub(crate) fn initial_sync_sparse(bench: &Bench) -> Result<Vec<Measured>> {
             value: sync.ratios(|ours, peer| peer / ours),
             unit: "x",
             good: Good::AtLeast,
-            must: 5.0,
+            must: Some(5.0),
             aim: 10.0,
             detail: sync.detail("nbdcopy into qemu-nbd"),
             memory: Some(sync.memory),
@@ -156,7 +156,7 @@ pub(crate) fn initial_sync_sparse(bench: &Bench) -> Result<Vec<Measured>> {
             value: median(sync.ours.clone()) / convert,
             unit: "x the time",
             good: Good::AtMost,
-            must: f64::INFINITY,
+            must: None,
             aim: 1.5,
             detail: sync.detail(&format!("qemu-img convert {convert:.2} s; nbdcopy")),
             memory: None,
@@ -202,7 +202,7 @@ pub(crate) fn initial_sync_flat(bench: &Bench) -> Result<Vec<Measured>> {
         value: sync.ratios(|ours, peer| ours / peer),
         unit: "x the time",
         good: Good::AtMost,
-        must: 2.0,
+        must: Some(2.0),
         aim: 1.2,
         detail: sync.detail("dd"),
         memory: Some(sync.memory),
@@ -244,7 +244,7 @@ pub(crate) fn random_4k(bench: &Bench) -> Result<Vec<Measured>> {
         value: median(ratios),
         unit: "x",
         good: Good::AtLeast,
-        must: 0.3,
+        must: Some(0.3),
         aim: 1.0,
         detail: format!("{:.0}/s; fio {:.0}/s", median(ours), median(peer)),
         memory: Some(peak),
@@ -260,7 +260,7 @@ pub(crate) fn journal_bytes(bench: &Bench) -> Result<Vec<Measured>> {
     let size = GIB / 4 / bench.shrink;
     let raw = bench.dir.join("source.img");
     let mut measured = Vec::new();
-    for (name, must, aim) in [("journal-bytes", 1.05, 1.0), ("journal-bytes-text", 0.5, 0.5)] {
+    for (name, must, aim) in [("journal-bytes", Some(1.05), 1.0), ("journal-bytes-text", Some(0.5), 0.5)] {
         if name == "journal-bytes" {
             data::random(&raw, size, 3)?
         } else {

@@ -17,7 +17,8 @@ pub(crate) struct Measured {
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
     pub(crate) good: Good,
-    pub(crate) must: f64,
+    /// What it has to reach, where anything.
+    pub(crate) must: Option<f64>,
     pub(crate) aim: f64,
     /// Our figure and the peer's, in words.
     pub(crate) detail: String,
@@ -26,11 +27,15 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn holds(&self, limit: f64) -> bool {
+    fn reaches(&self, limit: f64) -> bool {
         match self.good {
             Good::AtLeast => self.value >= limit,
             Good::AtMost => self.value <= limit,
         }
+    }
+
+    fn holds(&self) -> bool {
+        self.must.is_none_or(|must| self.reaches(must))
     }
 }
 
@@ -59,7 +64,7 @@ impl Results {
                     value: bytes as f64 / f64::from(1 << 20),
                     unit: "MiB",
                     good: Good::AtMost,
-                    must: 256.0,
+                    must: Some(256.0),
                     aim: 128.0,
                     detail: format!("during {during}"),
                     memory: None,
@@ -69,7 +74,7 @@ impl Results {
     }
 
     pub(crate) fn all_hold(&self) -> bool {
-        self.measured.iter().all(|m| m.holds(m.must))
+        self.measured.iter().all(Measured::holds)
     }
 
     pub(crate) fn print(&self) {
@@ -78,7 +83,7 @@ impl Results {
         table.set_header(["benchmark", "value", "must", "aim", "verdict", "detail"]);
         for m in &self.measured {
             let sign = if m.good == Good::AtLeast { "≥" } else { "≤" };
-            let verdict = match (m.holds(m.must), m.holds(m.aim)) {
+            let verdict = match (m.holds(), m.reaches(m.aim)) {
                 (true, true) => "holds, aim reached",
                 (true, false) => "holds",
                 (false, _) => "DOES NOT HOLD",
@@ -86,7 +91,7 @@ impl Results {
             table.add_row([
                 m.name.to_owned(),
                 format!("{:.3} {}", m.value, m.unit),
-                format!("{sign} {}", m.must),
+                m.must.map_or("–".to_owned(), |must| format!("{sign} {must}")),
                 format!("{sign} {}", m.aim),
                 verdict.to_owned(),
                 m.detail.clone(),
@@ -101,7 +106,7 @@ impl Results {
             .iter()
             .map(|m| {
                 json!({"name": m.name, "value": m.value, "unit": m.unit, "must": m.must, "aim": m.aim,
-                       "holds": m.holds(m.must), "detail": m.detail})
+                       "holds": m.holds(), "detail": m.detail})
             })
             .collect();
         Ok(serde_json::to_string_pretty(&json!({"machine": self.machine, "results": results}))?)

@@ -45,7 +45,7 @@ pub(crate) fn rollback(bench: &Bench) -> Result<Vec<Measured>> {
         value: median(ratios),
         unit: "x the time",
         good: Good::AtMost,
-        must: 2.0,
+        must: Some(2.0),
         aim: 1.0,
         detail: format!("{:.2} s; dd {:.2} s", median(ours), median(peer)),
         memory: Some(peak),
