@@ -2,12 +2,12 @@
 
 use crate::batch::{Batch, BatchBuilder};
 use crate::failover::Failover;
-use crate::job::{Job, JobDone, Outcome, Work};
-use crate::pipeline::{Durable, Pipeline};
+use crate::job::{Job, JobDone, Work};
+use crate::pipeline::Pipeline;
 use crate::session::{Blocked, Session};
-use crate::status::{ItemStatus, Progress, SessionStatus, Stage};
+use crate::status::Stage;
 use crate::{Error, Result, Storage};
-use change_stream::{DiskDescription, Frame, Limits, Need, RefusalCode, StreamId, SyncMode, Time};
+use change_stream::{DiskDescription, Frame, Limits, RefusalCode, StreamId, SyncMode, Time};
 use disk::Class;
 use journal::{BatchHeader, BatchKind, BatchNumber, BatchSummary, Bookmark, Journal, PruneReport};
 use std::sync::Arc;
@@ -468,73 +468,6 @@ impl Item {
         }
     }
 
-    fn job_done(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
-        match outcome {
-            Outcome::PartDone => {}
-            Outcome::Prepared(prepared) => self.pipeline.prepared(prepared),
-            Outcome::Journaled { batch, number, room } => {
-                if let Some(report) = room {
-                    actions.push(Action::Notice(Notice::WindowShrunk(report)));
-                }
-                self.pipeline.journaled(batch, number);
-            }
-            Outcome::NoRoom { prepared } => {
-                self.pipeline.found_no_room(prepared);
-                actions.push(Action::Notice(Notice::NoRoom));
-            }
-            Outcome::Applied { bytes } => {
-                self.applied_bytes += bytes;
-                let durable = self.pipeline.applied();
-                self.became_durable(durable, actions);
-            }
-            Outcome::Recorded => {
-                let durable = self.pipeline.recorded();
-                self.became_durable(durable, actions);
-            }
-            Outcome::Hashed { connection, request, differs } => {
-                if let Some(session) = &mut self.session {
-                    session.hashing = session.hashing.saturating_sub(1);
-                }
-                actions.push(Action::Send { connection, frame: Frame::HashReply { request, differs } });
-            }
-            Outcome::TouchedFound { step, parts } => self.touched_found(step, parts),
-            Outcome::Restored(prepared) => self.restored(prepared),
-            Outcome::NoRoomToFinish => self.no_room_to_finish(actions),
-            Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
-            Outcome::Pruned(report) => {
-                self.pruning = false;
-                if report.bytes > 0 {
-                    actions.push(Action::Notice(Notice::Pruned(report)));
-                }
-            }
-            Outcome::AppliedRecorded => self.end(Stage::Stopped, Notice::Stopped, actions),
-            Outcome::Failed(error) => self.fence(&error, actions),
-        }
-    }
-
-    fn became_durable(&mut self, durable: Option<Durable>, actions: &mut Vec<Action>) {
-        let Some(Durable { header, session: sender, sync_frames }) = durable else { return };
-        self.durable = Cursor {
-            stream: StreamId(header.stream),
-            sequence: header.last_sequence,
-            time: header.source_time,
-        };
-        self.newest = self.journal.newest();
-        if header.kind == BatchKind::Point {
-            self.protected_until = Some(header.source_time);
-        }
-        if let Some(session) = &mut self.session {
-            if session.id == sender {
-                session.durable_sync = sync_frames;
-            }
-            if session.welcomed {
-                let frame =
-                    Frame::Ack { durable_sequence: header.last_sequence, durable_sync: session.durable_sync };
-                actions.push(Action::Send { connection: session.connection, frame });
-            }
-        }
-    }
-
     fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.retry_room();
         self.drop_silent_session(now, actions);
@@ -603,58 +536,6 @@ impl Item {
         self.end(stage, Notice::Fenced { why, class }, actions);
         let (code, why) = self.not_receiving();
         self.end_session(code, why, actions);
-    }
-
-    /// Where the item stands.
-    pub fn stage(&self) -> Stage {
-        match &self.doing {
-            Doing::Ended(stage) => stage.clone(),
-            Doing::Failover(failover) => failover.stage(),
-            Doing::Stopping { .. } => Stage::Stopped,
-            Doing::Receiving => match &self.level {
-                Level::NeedsInitialSync => Stage::NeedsInitialSync,
-                Level::NeedsResync { reason } => Stage::NeedsResync { reason: reason.clone() },
-                Level::Syncing { mode } => Stage::Syncing { mode: *mode },
-                Level::Reached => Stage::Protected,
-            },
-        }
-    }
-
-    /// What the source is told that it has to do.
-    pub(crate) fn need(&self) -> Need {
-        match &self.level {
-            Level::NeedsInitialSync => Need::InitialSync,
-            Level::NeedsResync { reason } => Need::Resync { reason: reason.clone() },
-            Level::Syncing { .. } | Level::Reached => Need::Nothing,
-        }
-    }
-
-    /// The item at this moment.
-    pub fn status(&self) -> ItemStatus {
-        let progress = match &self.doing {
-            Doing::Failover(failover) => failover.progress(),
-            _ => self.sync_progress(),
-        };
-        ItemStatus {
-            stage: self.stage(),
-            progress,
-            session: self.session.as_ref().filter(|session| session.welcomed).map(|session| SessionStatus {
-                peer: session.peer.clone(),
-                agent: session.agent.clone(),
-                last_heard: session.last_heard,
-            }),
-            protected_until: self.protected_until,
-            durable_sequence: self.durable.sequence,
-            newest: self.newest.clone(),
-            received_bytes: self.received_bytes,
-            applied_bytes: self.applied_bytes,
-            lacks_room: self.lacks_room(),
-        }
-    }
-
-    fn sync_progress(&self) -> Option<Progress> {
-        let total = self.disks.iter().map(|disk| disk.size).sum();
-        matches!(self.level, Level::Syncing { .. }).then_some(Progress { done: self.sync_position, total })
     }
 }
 

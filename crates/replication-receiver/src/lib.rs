@@ -25,6 +25,7 @@ mod failover;
 mod frames;
 mod item;
 mod job;
+mod outcomes;
 mod pipeline;
 mod session;
 mod status;

@@ -1,6 +1,7 @@
 //! What an item says about itself.
 
-use change_stream::{SyncMode, Time};
+use crate::item::{Doing, Item, Level};
+use change_stream::{Need, SyncMode, Time};
 use disk::Class;
 use journal::{BatchNumber, BatchSummary};
 
@@ -85,4 +86,58 @@ pub struct ItemStatus {
     pub applied_bytes: u64,
     /// True while the retention volume has no room and the item waits for some.
     pub lacks_room: bool,
+}
+
+impl Item {
+    /// Where the item stands.
+    pub fn stage(&self) -> Stage {
+        match &self.doing {
+            Doing::Ended(stage) => stage.clone(),
+            Doing::Failover(failover) => failover.stage(),
+            Doing::Stopping { .. } => Stage::Stopped,
+            Doing::Receiving => match &self.level {
+                Level::NeedsInitialSync => Stage::NeedsInitialSync,
+                Level::NeedsResync { reason } => Stage::NeedsResync { reason: reason.clone() },
+                Level::Syncing { mode } => Stage::Syncing { mode: *mode },
+                Level::Reached => Stage::Protected,
+            },
+        }
+    }
+
+    /// What the source is told that it has to do.
+    pub(crate) fn need(&self) -> Need {
+        match &self.level {
+            Level::NeedsInitialSync => Need::InitialSync,
+            Level::NeedsResync { reason } => Need::Resync { reason: reason.clone() },
+            Level::Syncing { .. } | Level::Reached => Need::Nothing,
+        }
+    }
+
+    /// The item at this moment.
+    pub fn status(&self) -> ItemStatus {
+        let progress = match &self.doing {
+            Doing::Failover(failover) => failover.progress(),
+            _ => self.sync_progress(),
+        };
+        ItemStatus {
+            stage: self.stage(),
+            progress,
+            session: self.session.as_ref().filter(|session| session.welcomed).map(|session| SessionStatus {
+                peer: session.peer.clone(),
+                agent: session.agent.clone(),
+                last_heard: session.last_heard,
+            }),
+            protected_until: self.protected_until,
+            durable_sequence: self.durable.sequence,
+            newest: self.newest.clone(),
+            received_bytes: self.received_bytes,
+            applied_bytes: self.applied_bytes,
+            lacks_room: self.lacks_room(),
+        }
+    }
+
+    fn sync_progress(&self) -> Option<Progress> {
+        let total = self.disks.iter().map(|disk| disk.size).sum();
+        matches!(self.level, Level::Syncing { .. }).then_some(Progress { done: self.sync_position, total })
+    }
 }

@@ -1,0 +1,77 @@
+//! What the outcome of each job means for the item.
+
+use crate::item::{Action, Cursor, Item, Notice};
+use crate::job::Outcome;
+use crate::pipeline::Durable;
+use crate::status::Stage;
+use change_stream::{Frame, StreamId};
+use journal::BatchKind;
+
+impl Item {
+    pub(crate) fn job_done(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
+        match outcome {
+            Outcome::PartDone => {}
+            Outcome::Prepared(prepared) => self.pipeline.prepared(prepared),
+            Outcome::Journaled { batch, number, room } => {
+                if let Some(report) = room {
+                    actions.push(Action::Notice(Notice::WindowShrunk(report)));
+                }
+                self.pipeline.journaled(batch, number);
+            }
+            Outcome::NoRoom { prepared } => {
+                self.pipeline.found_no_room(prepared);
+                actions.push(Action::Notice(Notice::NoRoom));
+            }
+            Outcome::Applied { bytes } => {
+                self.applied_bytes += bytes;
+                let durable = self.pipeline.applied();
+                self.became_durable(durable, actions);
+            }
+            Outcome::Recorded => {
+                let durable = self.pipeline.recorded();
+                self.became_durable(durable, actions);
+            }
+            Outcome::Hashed { connection, request, differs } => {
+                if let Some(session) = &mut self.session {
+                    session.hashing = session.hashing.saturating_sub(1);
+                }
+                actions.push(Action::Send { connection, frame: Frame::HashReply { request, differs } });
+            }
+            Outcome::TouchedFound { step, parts } => self.touched_found(step, parts),
+            Outcome::Restored(prepared) => self.restored(prepared),
+            Outcome::NoRoomToFinish => self.no_room_to_finish(actions),
+            Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
+            Outcome::Pruned(report) => {
+                self.pruning = false;
+                if report.bytes > 0 {
+                    actions.push(Action::Notice(Notice::Pruned(report)));
+                }
+            }
+            Outcome::AppliedRecorded => self.end(Stage::Stopped, Notice::Stopped, actions),
+            Outcome::Failed(error) => self.fence(&error, actions),
+        }
+    }
+
+    fn became_durable(&mut self, durable: Option<Durable>, actions: &mut Vec<Action>) {
+        let Some(Durable { header, session: sender, sync_frames }) = durable else { return };
+        self.durable = Cursor {
+            stream: StreamId(header.stream),
+            sequence: header.last_sequence,
+            time: header.source_time,
+        };
+        self.newest = self.journal.newest();
+        if header.kind == BatchKind::Point {
+            self.protected_until = Some(header.source_time);
+        }
+        if let Some(session) = &mut self.session {
+            if session.id == sender {
+                session.durable_sync = sync_frames;
+            }
+            if session.welcomed {
+                let frame =
+                    Frame::Ack { durable_sequence: header.last_sequence, durable_sync: session.durable_sync };
+                actions.push(Action::Send { connection: session.connection, frame });
+            }
+        }
+    }
+}
