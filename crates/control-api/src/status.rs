@@ -92,6 +92,9 @@ pub struct ItemStatus {
     /// How far the work under way has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// Seconds that it will take from now on, at the pace of the last few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
     /// Source time of the newest durable recovery point, moved on by heartbeats while the source is idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_until: Option<Time>,

@@ -223,6 +223,7 @@ impl Actor {
             start: self.start.clone(),
             alerts: self.alerts.list(),
             bytes_per_second: 0,
+            seconds_left: None,
         });
     }
 }

@@ -11,7 +11,9 @@ use change_stream::{Frame, Limits, RefusalCode};
 use control_api::time::{self, Time};
 use control_api::{AlertKind, Failure, StartReport};
 use disk::{Bytes, Class};
-use replication_receiver::{Action, Command, Event, Item, ItemConfig, Job, JobDone, Notice, Stage, Storage};
+use replication_receiver::{
+    Action, Command, Event, Item, ItemConfig, Job, JobDone, Notice, Progress, Stage, Storage,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub(super) struct Running {
     wake: Option<Time>,
     pub(super) ended: Option<Ended>,
     rate: Rate,
+    /// How fast the work under way gets on.
+    pace: Rate,
     /// The stage that was published last.
     published: Option<Stage>,
 }
@@ -75,6 +79,7 @@ impl Running {
             wake: Some(now),
             ended: None,
             rate: Rate::default(),
+            pace: Rate::default(),
             published: None,
         })
     }
@@ -296,13 +301,23 @@ impl Running {
             alerts.clear(AlertKind::WindowShrunk);
         }
         let bytes_per_second = self.rate.at(now, status.received_bytes);
+        let seconds_left = self.seconds_left(now, status.progress);
         Snapshot {
             condition: Condition::Open(Box::new(status)),
             storage: Some(self.storage.clone()),
             start: Some(self.report.clone()),
             alerts: alerts.list(),
             bytes_per_second,
+            seconds_left,
         }
+    }
+
+    fn seconds_left(&mut self, now: Time, progress: Option<Progress>) -> Option<u64> {
+        let Some(Progress { done, total }) = progress else {
+            self.pace = Rate::default();
+            return None;
+        };
+        total.saturating_sub(done).checked_div(self.pace.at(now, done))
     }
 
     fn check_rpo(&self, status: &replication_receiver::ItemStatus, now: Time, alerts: &mut Alerts) {

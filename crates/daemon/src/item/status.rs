@@ -18,6 +18,7 @@ pub(crate) struct Snapshot {
     pub(crate) start: Option<StartReport>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) bytes_per_second: u64,
+    pub(crate) seconds_left: Option<u64>,
 }
 
 /// Where an item stands in its life within the daemon.
@@ -149,6 +150,7 @@ impl Snapshot {
             start: None,
             alerts: Vec::new(),
             bytes_per_second: 0,
+            seconds_left: None,
         }
     }
 
@@ -184,6 +186,7 @@ impl Snapshot {
             detail: self.condition.detail(&config.name),
             peer: engine.and_then(|status| status.session.as_ref()).map(|session| session.peer.clone()),
             progress: self.condition.progress(),
+            seconds_left: self.seconds_left,
             protected_until: engine.and_then(|status| status.protected_until),
             newest_point: journal.and_then(|journal| newest_point(journal)),
             oldest_point: journal.and_then(|journal| journal.oldest_point().ok().flatten()).map(point),

@@ -51,16 +51,11 @@ pub(super) fn status(status: &Status) -> String {
 }
 
 fn progress(item: &ItemStatus) -> String {
-    match item.progress {
-        None => String::new(),
-        Some(progress) => match progress.total.filter(|total| *total > 0) {
-            Some(total) => {
-                let percent = (progress.done.min(total) as f64 / total as f64 * 100.0).floor();
-                format!("{percent} % of {}", Bytes(total))
-            }
-            None => Bytes(progress.done).to_string(),
-        },
-    }
+    let Some(progress) = item.progress else { return String::new() };
+    let Some(total) = progress.total.filter(|total| *total > 0) else { return "starting".into() };
+    let percent = (progress.done.min(total) as f64 / total as f64 * 100.0).floor();
+    let left = item.seconds_left.map(|seconds| format!(", {} left", age(Some(seconds * time::SECOND))));
+    format!("{percent} % of {}{}", Bytes(total), left.unwrap_or_default())
 }
 
 fn age(nanos: Option<u64>) -> String {
@@ -166,6 +161,7 @@ mod tests {
             detail: None,
             peer: Some("10.0.0.7".into()),
             progress: Some(Progress { work: Work::InitialSync, done: 1 << 30, total: Some(4 << 30) }),
+            seconds_left: Some(600),
             protected_until: Some(NOW - 12 * time::SECOND),
             newest_point: Some(point(9, 12)),
             oldest_point: Some(point(2, 7200)),
@@ -196,7 +192,9 @@ mod tests {
         assert!(text.contains("retention volume /mnt/retention, 1 TiB available\n"), "{text}");
         let row = text.lines().find(|line| line.contains("web01")).unwrap();
         let cells: Vec<&str> = row.split(['│', '┆']).map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        assert_eq!(cells, ["web01", "initial sync", "25 % of 4 GiB", "12 s", "2 h", "3 MiB", "5 MiB/s"]);
+        let expected =
+            ["web01", "initial sync", "25 % of 4 GiB, 10 min left", "12 s", "2 h", "3 MiB", "5 MiB/s"];
+        assert_eq!(cells, expected);
         assert!(text.ends_with("ALERT web01: RPO is 1 h (since 2023-11-14T22:13:20.000Z)\n"), "{text}");
     }
 
