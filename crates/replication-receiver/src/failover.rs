@@ -1,10 +1,10 @@
 //! Failover: the disks go back to a recovery point, to another one, or forward again, until commit.
 //!
 //! A rollback is one more source of batches: what was touched after the point is read as it was at the point, several
-//! parts at a time, and goes through the lanes of the pipeline as the writes of a source do.
+//! batches at a time, and goes through the lanes of the pipeline as the writes of a source do.
 
 use crate::item::{Action, Doing, Item, Notice};
-use crate::job::{Job, Prepared, RollbackPart, RollbackStep, Work};
+use crate::job::{Job, Prepared, Restore, RollbackBatch, RollbackStep, Work};
 use crate::status::{Progress, Stage};
 use crate::{Error, Result};
 use change_stream::{StreamId, Time};
@@ -12,8 +12,8 @@ use disk::Bytes;
 use journal::{BatchHeader, BatchKind, BatchNumber};
 use std::collections::VecDeque;
 
-/// Most parts of a rollback that are being read or wait for the journal.
-const PARTS_AHEAD: usize = 4;
+/// Most batches of a rollback that are being read or wait for the journal.
+const BATCHES_AHEAD: usize = 3;
 
 /// A failover under way or done.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ struct Rollback {
     step: RollbackStep,
     search: Search,
     /// Found, not begun.
-    found: VecDeque<RollbackPart>,
-    /// Parts being read.
+    found: VecDeque<RollbackBatch>,
+    /// Batches being read.
     restoring: usize,
     /// Read, waiting for the journal.
     restored: VecDeque<Prepared>,
@@ -69,11 +69,11 @@ impl Rollback {
     }
 
     fn read_ahead(&mut self, actions: &mut Vec<Action>) {
-        while self.restoring + self.restored.len() < PARTS_AHEAD
-            && let Some(part) = self.found.pop_front()
+        while self.restoring + self.restored.len() < BATCHES_AHEAD
+            && let Some(batch) = self.found.pop_front()
         {
             self.restoring += 1;
-            actions.push(Action::Run(Job(Work::Restore { part })));
+            actions.extend(Restore::jobs(batch).map(|work| Action::Run(Job(work))));
         }
         if self.found.is_empty() && self.search == Search::Due {
             self.search = Search::Running;
@@ -225,11 +225,11 @@ impl Item {
         Ok(header)
     }
 
-    pub(crate) fn touched_found(&mut self, step: RollbackStep, parts: Vec<RollbackPart>) {
+    pub(crate) fn touched_found(&mut self, step: RollbackStep, batches: Vec<RollbackBatch>) {
         let Some(rollback) = self.rollback() else { return };
-        rollback.search = if parts.is_empty() { Search::Complete } else { Search::Due };
+        rollback.search = if batches.is_empty() { Search::Complete } else { Search::Due };
         rollback.step = step;
-        rollback.found.extend(parts);
+        rollback.found.extend(batches);
     }
 
     pub(crate) fn restored(&mut self, prepared: Prepared) {
@@ -241,7 +241,7 @@ impl Item {
         let Some(rollback) = &mut failover.rollback else { return };
         failover.progress = Progress { done: failover.progress.done.max(done.unwrap_or(0)), total };
         rollback.restoring -= 1;
-        // A part that holds already what it shall is as good as put back.
+        // A batch that holds already what it shall is as good as put back.
         if last.is_some() {
             rollback.restored.push_back(prepared);
         }

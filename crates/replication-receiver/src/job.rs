@@ -19,6 +19,7 @@ const FOUND_TOGETHER: Bytes = Bytes(64 << 20);
 /// Parts of a batch that are worked on at the same time, so that the medium has several requests at hand.
 const MOST_PARTS: usize = 8;
 
+/// Fewer changes are not worth a thread.
 const CHANGES_PER_PART: usize = 2;
 
 /// Bytes that are read together to be hashed, in whole blocks.
@@ -43,7 +44,7 @@ pub(crate) enum Work {
     Record { header: BatchHeader, sync: Vec<u16> },
     Hash { request: HashRequest },
     FindTouched { step: RollbackStep },
-    Restore { part: RollbackPart },
+    Restore { task: Arc<Restore>, part: Part },
     FinishRollback { step: RollbackStep, stand: bool },
     Prune { keep_from: u64, max_bytes: Option<u64> },
     RecordApplied,
@@ -75,9 +76,9 @@ pub(crate) enum Outcome {
     /// What a rollback has to put back next; nothing when that was all.
     TouchedFound {
         step: RollbackStep,
-        parts: Vec<RollbackPart>,
+        batches: Vec<RollbackBatch>,
     },
-    /// A part of a rollback, ready to be journaled.
+    /// A batch of a rollback, ready to be journaled.
     Restored(Prepared),
     RollbackFinished {
         step: RollbackStep,
@@ -121,7 +122,7 @@ pub(crate) struct RollbackStep {
 
 /// What one batch of a rollback puts back.
 #[derive(Debug)]
-pub(crate) struct RollbackPart {
+pub(crate) struct RollbackBatch {
     pub(crate) to: BatchNumber,
     pub(crate) header: BatchHeader,
     pub(crate) disk: u16,
@@ -139,7 +140,7 @@ impl Job {
             Work::Record { header, sync } => record(storage, &header, &sync),
             Work::Hash { request } => compare_hashes(storage, &request),
             Work::FindTouched { step } => find_touched(storage, step),
-            Work::Restore { part } => restore(storage, &part),
+            Work::Restore { task, part } => restore(storage, &task, part),
             Work::FinishRollback { step, stand } => finish_rollback(storage, step, stand),
             Work::Prune { keep_from, max_bytes } => {
                 storage.journal().prune(keep_from, max_bytes).map(Outcome::Pruned).map_err(Error::from)
@@ -157,10 +158,10 @@ pub(crate) struct Part {
     changes: Range<usize>,
 }
 
-/// Cuts a batch into parts. Few changes are not worth the threads.
-fn parts_of(batch: &Batch) -> Vec<Part> {
-    let count = batch.changes.len().div_ceil(CHANGES_PER_PART).clamp(1, MOST_PARTS);
-    let bound = |number| number * batch.changes.len() / count;
+/// Deals so many changes to parts.
+fn parts_of(changes: usize) -> Vec<Part> {
+    let count = changes.div_ceil(CHANGES_PER_PART).clamp(1, MOST_PARTS);
+    let bound = |number| number * changes / count;
     (0..count).map(|number| Part { number, changes: bound(number)..bound(number + 1) }).collect()
 }
 
@@ -194,7 +195,7 @@ pub(crate) struct Prepare {
 
 impl Prepare {
     pub(crate) fn jobs(batch: Arc<Batch>, unapplied: Vec<Arc<Batch>>) -> impl Iterator<Item = Work> {
-        let parts = parts_of(&batch);
+        let parts = parts_of(batch.changes.len());
         let task = Arc::new(Prepare { batch, unapplied, images: Gathered::new(parts.len()) });
         parts.into_iter().map(move |part| Work::Prepare { task: task.clone(), part })
     }
@@ -217,9 +218,24 @@ impl Apply {
         number: Option<BatchNumber>,
         sync: Vec<u16>,
     ) -> impl Iterator<Item = Work> {
-        let parts = parts_of(&batch);
+        let parts = parts_of(batch.changes.len());
         let task = Arc::new(Apply { batch, number, sync, written: Gathered::new(parts.len()) });
         parts.into_iter().map(move |part| Work::Apply { task: task.clone(), part })
+    }
+}
+
+/// Reading one batch of a rollback: what stood there at the point, and what stands there now.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    batch: RollbackBatch,
+    images: Gathered<BeforeImages>,
+}
+
+impl Restore {
+    pub(crate) fn jobs(batch: RollbackBatch) -> impl Iterator<Item = Work> {
+        let parts = parts_of(batch.ranges.len());
+        let task = Arc::new(Restore { batch, images: Gathered::new(parts.len()) });
+        parts.into_iter().map(move |part| Work::Restore { task: task.clone(), part })
     }
 }
 
@@ -401,59 +417,62 @@ fn find_touched(storage: &Storage, mut step: RollbackStep) -> Result<Outcome> {
     step.from = ranges.last().map_or(step.from, ByteRange::end);
     let mut header = step.header.clone();
     header.kind = BatchKind::Rollback { to: step.to, finished: false };
-    let part = |ranges| RollbackPart { to: step.to, header: header.clone(), disk: step.disk, ranges };
-    let parts = cut(&ranges, ROLLBACK_BATCH).into_iter().map(part).collect();
-    Ok(Outcome::TouchedFound { step, parts })
+    let batch = |ranges| RollbackBatch { to: step.to, header: header.clone(), disk: step.disk, ranges };
+    let batches = cut(&ranges, ROLLBACK_BATCH).into_iter().map(batch).collect();
+    Ok(Outcome::TouchedFound { step, batches })
 }
 
 /// Deals ranges out, cut into extents, so that none gets more than `most` bytes.
 fn cut(ranges: &[ByteRange], most: Bytes) -> Vec<Vec<ByteRange>> {
-    let mut parts: Vec<Vec<ByteRange>> = Vec::new();
+    let mut shares: Vec<Vec<ByteRange>> = Vec::new();
     let mut room = Bytes::ZERO;
     for range in ranges {
         let mut start = range.start();
         while start < range.end() {
             let length = (range.end() - start).min(MAX_EXTENT);
             if length > room {
-                parts.push(Vec::new());
+                shares.push(Vec::new());
                 room = most;
             }
             room -= length;
-            if let Some(part) = parts.last_mut() {
-                part.push(ByteRange::between(start, start + length));
+            if let Some(share) = shares.last_mut() {
+                share.push(ByteRange::between(start, start + length));
             }
             start += length;
         }
     }
-    parts
+    shares
 }
 
-/// Reads what a part held at the point, and what it holds now. It is put back as a batch like any other: journaled
-/// first, so that a rollback can be rolled back itself (invariant 7). Parts may be read in any order and at the same
-/// time: a rollback touches no byte twice, and nothing else writes to the disks meanwhile.
-fn restore(storage: &Storage, part: &RollbackPart) -> Result<Outcome> {
-    let live = &storage.disks()[usize::from(part.disk)];
+/// Reads what some ranges held at the point, and what they hold now. They are put back as a batch like any other:
+/// journaled first, so that a rollback can be rolled back itself (invariant 7). Ranges may be read in any order and at
+/// the same time: a rollback touches no byte twice, and nothing else writes to the disks meanwhile.
+fn restore(storage: &Storage, task: &Restore, part: Part) -> Result<Outcome> {
+    let RollbackBatch { to, header, disk, ranges } = &task.batch;
+    let ranges = &ranges[part.changes];
+    let live = &storage.disks()[usize::from(*disk)];
     // A failover in the middle of a sync goes forward again to a boundary that is no point.
-    let view = PointView::at_boundary(storage.journal().clone(), part.to, part.disk, live.clone())?;
-    let bytes = part.ranges.iter().map(|range| range.length().as_usize()).sum();
+    let view = PointView::at_boundary(storage.journal().clone(), *to, *disk, live.clone())?;
+    let bytes = ranges.iter().map(|range| range.length().as_usize()).sum();
     let mut point = aligned(bytes);
-    let first = point.len();
-    for range in &part.ranges {
+    let mut start = point.len();
+    for range in ranges {
         let at = point.len();
         point.resize(at + range.length().as_usize(), 0);
         view.read_at(range.start(), &mut point[at..])?;
     }
-    let (point, mut start) = (Arc::new(point), first);
+    let point = Arc::new(point);
     let mut images = BeforeImages { bytes: aligned(bytes), extents: Vec::new() };
-    for range in &part.ranges {
+    for range in ranges {
         let content = Content::Data { buffer: point.clone(), start };
-        let change = Change { disk: part.disk, range: *range, content };
+        let change = Change { disk: *disk, range: *range, content };
         images.take(change, |before| Ok(live.read_at(range.start(), before)?))?;
         start += range.length().as_usize();
     }
-    let header = part.header.clone();
+    let Some(images) = task.images.hand_in(part.number, images) else { return Ok(Outcome::PartDone) };
+    let header = header.clone();
     let batch = Batch { header, changes: Vec::new(), session: 0, sync_frames: 0, bytes: 0, closed: true };
-    encode(storage, &batch, vec![images]).map(Outcome::Restored)
+    encode(storage, &batch, images).map(Outcome::Restored)
 }
 
 /// The last record of a rollback. It carries the sequence that the disks stand at now: when they are to `stand`

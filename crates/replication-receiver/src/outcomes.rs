@@ -37,7 +37,7 @@ impl Item {
                 }
                 actions.push(Action::Send { connection, frame: Frame::HashReply { request, differs } });
             }
-            Outcome::TouchedFound { step, parts } => self.touched_found(step, parts),
+            Outcome::TouchedFound { step, batches } => self.touched_found(step, batches),
             Outcome::Restored(prepared) => self.restored(prepared),
             Outcome::NoRoomToFinish => self.no_room_to_finish(actions),
             Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),

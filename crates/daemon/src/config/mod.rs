@@ -240,7 +240,7 @@ fn limits(mut section: Section<'_>) -> Result<Limits> {
             timeouts.clone(),
         )?,
         hello_timeout: section.duration_or("hello_timeout", Duration::from_secs(10), timeouts)?,
-        jobs: section.number_or("jobs", 16, 1..=256)? as usize,
+        jobs: section.number_or("jobs", 32, 1..=256)? as usize,
     };
     section.finish()?;
     Ok(limits)

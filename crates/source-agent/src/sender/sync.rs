@@ -1,8 +1,8 @@
 //! Works off what is dirty.
 //!
-//! In initial mode each dirty block is read and sent. In resync mode blocks are compared first: hashes of 1 MiB blocks
-//! go over, those that differ are hashed again in small parts, and only the parts that differ are read and sent. A block
-//! that was read waits until the change that its place names has been sent, and follows it. Its bits are cleared when
+//! In initial mode each dirty block is read and sent. In resync mode small parts are compared first: their hashes go
+//! over, and only the parts that differ are read and sent. Parts are small at once, since comparing long blocks first
+//! would save hashes but read most of what differs twice, on both sides. A block that was read waits until the change that its place names has been sent, and follows it. Its bits are cleared when
 //! the target has its frames durably; those of a block found equal when the next sync frame after the answer is durable,
 //! because then all that the target compared with is durable too. What is found equal may be so only since a change that
 //! has not been sent yet, so the sync does not end before it.
@@ -16,9 +16,9 @@ use disk::{ByteRange, Bytes};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Bytes that are read, and compared in the first round, as one.
+/// Bytes that are read as one.
 const BLOCK: u64 = 1 << 20;
-/// Bytes that are compared as one in the second round.
+/// Bytes that are compared as one: their hashes take one part in 512 of what is compared.
 const PART: u64 = 16 << 10;
 /// Bytes whose hashes go over together.
 const HASHED_TOGETHER: u64 = 8 << 20;
@@ -42,10 +42,10 @@ pub(super) struct Sync {
     walked: bool,
     jobs: usize,
     numbers: u64,
-    questions: HashMap<u64, Question>,
+    /// What was asked about, by the number of the question.
+    questions: HashMap<u64, Area>,
     /// Newest change that may show in what was compared: what was found equal is right once the target has it.
     compared: u64,
-    refine: VecDeque<Area>,
     differing: VecDeque<(Area, Vec<ByteRange>)>,
     /// Blocks being read, and bytes of data that are not acknowledged.
     reading: HashMap<u64, Area>,
@@ -63,11 +63,6 @@ pub(super) struct Sync {
 struct Area {
     disk: u16,
     range: ByteRange,
-}
-
-struct Question {
-    area: Area,
-    block_size: u64,
 }
 
 struct LandedBlock {
@@ -122,7 +117,6 @@ impl Sync {
             numbers: 0,
             questions: HashMap::new(),
             compared: 0,
-            refine: VecDeque::new(),
             differing: VecDeque::new(),
             reading: HashMap::new(),
             outstanding: 0,
@@ -193,21 +187,14 @@ impl Sync {
         if self.mode == SyncMode::Initial || busy {
             return None;
         }
-        let (area, block_size) = match self.refine.pop_front() {
-            Some(area) => (area, PART),
-            None => {
-                let area = self.walk(tracker, HASHED_TOGETHER, false)?;
-                let block_size = if area.range.length().0 < BLOCK { PART } else { BLOCK };
-                (area, block_size)
-            }
-        };
+        let area = self.walk(tracker, HASHED_TOGETHER, false)?;
         let request = self.next_number();
-        self.questions.insert(request, Question { area, block_size });
+        self.questions.insert(request, area);
         Some(Task::Hash {
             request,
             splitter: self.disks.get(usize::from(area.disk))?.clone(),
             range: area.range,
-            block_size: block_size as u32,
+            block_size: PART as u32,
         })
     }
 
@@ -237,12 +224,12 @@ impl Sync {
         let Hashes { hashes, newest } = hashes;
         self.jobs -= 1;
         self.compared = self.compared.max(newest);
-        let Question { area, block_size } = self.questions.get(&request)?;
+        let area = self.questions.get(&request)?;
         Some(Frame::HashBlocks {
             request,
             disk: area.disk,
             offset: area.range.start().0,
-            block_size: *block_size as u32,
+            block_size: PART as u32,
             length: area.range.length().0,
             hashes,
         })
@@ -250,36 +237,18 @@ impl Sync {
 
     /// Sorts the blocks of a question by its answer.
     pub(super) fn hash_reply(&mut self, request: u64, differs: &[u8]) {
-        let Some(Question { area, block_size }) = self.questions.remove(&request) else { return };
-        let blocks = area.range.length().0.div_ceil(block_size);
-        let differs =
-            |block: u64| differs.get((block / 8) as usize).is_none_or(|bits| bits & (1 << (block % 8)) != 0);
-        let block_range = |block: u64| {
-            let start = area.range.start().0 + block * block_size;
-            ByteRange::between(Bytes(start), Bytes((start + block_size).min(area.range.end().0)))
+        let Some(Area { disk, range }) = self.questions.remove(&request) else { return };
+        let differs = |part: ByteRange| {
+            let number = (part.start() - range.start()).0 / PART;
+            differs.get((number / 8) as usize).is_none_or(|bits| bits & (1 << (number % 8)) != 0)
         };
-        if block_size == BLOCK {
-            for block in 0..blocks {
-                let block_area = Area { disk: area.disk, range: block_range(block) };
-                match differs(block) {
-                    true => self.refine.push_back(block_area),
-                    false => self.equal(block_area),
-                }
+        for block in aligned_pieces(range, BLOCK) {
+            let area = Area { disk, range: block };
+            let ranges = merged(aligned_pieces(block, PART).filter(|part| differs(*part)));
+            match ranges.is_empty() {
+                true => self.equal(area),
+                false => self.differing.push_back((area, ranges)),
             }
-            return;
-        }
-        let mut ranges: Vec<ByteRange> = Vec::new();
-        for range in (0..blocks).filter(|block| differs(*block)).map(block_range) {
-            match ranges.last_mut() {
-                Some(last) if last.end() == range.start() => {
-                    *last = ByteRange::between(last.start(), range.end());
-                }
-                _ => ranges.push(range),
-            }
-        }
-        match ranges.is_empty() {
-            true => self.equal(area),
-            false => self.differing.push_back((area, ranges)),
         }
     }
 
@@ -335,7 +304,6 @@ impl Sync {
             || sent_sequence < self.compared
             || self.jobs > 0
             || !self.questions.is_empty()
-            || !self.refine.is_empty()
             || !self.differing.is_empty();
         if busy || self.ended.is_some() {
             return Ok(Landed::Later(u64::MAX));
@@ -366,4 +334,29 @@ impl Sync {
 
 fn length_of(ranges: &[ByteRange]) -> u64 {
     ranges.iter().map(|range| range.length().0).sum()
+}
+
+/// A range cut at the multiples of a size.
+fn aligned_pieces(range: ByteRange, size: u64) -> impl Iterator<Item = ByteRange> {
+    let mut start = range.start().0;
+    std::iter::from_fn(move || {
+        let end = range.end().0.min((start / size + 1).saturating_mul(size));
+        let piece = (start < end).then(|| ByteRange::between(Bytes(start), Bytes(end)));
+        start = end;
+        piece
+    })
+}
+
+/// Ascending ranges with those joined that touch.
+fn merged(ranges: impl Iterator<Item = ByteRange>) -> Vec<ByteRange> {
+    let mut merged: Vec<ByteRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end() == range.start() => {
+                *last = ByteRange::between(last.start(), range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
