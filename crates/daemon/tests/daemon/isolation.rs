@@ -112,10 +112,14 @@ async fn a_missing_disk_fences_its_item_only_and_is_found_when_it_comes() {
     source.replicate(&mut machine, 20).await;
     daemon.wait_for("good", ItemState::Protected);
 
+    // Made elsewhere and moved there whole: half an image would be damage, which waits for an order.
+    let made_at = folder.path().join("made").join("missing.vmdk");
+    std::fs::create_dir(folder.path().join("made")).unwrap();
     let made = std::process::Command::new("qemu-img")
-        .args(["create", "-q", "-f", "vmdk", &folder.path().join("missing.vmdk").display().to_string(), "4M"])
+        .args(["create", "-q", "-f", "vmdk", &made_at.display().to_string(), "4M"])
         .status();
     assert!(made.unwrap().success());
+    std::fs::rename(made_at, folder.path().join("missing.vmdk")).unwrap();
     // Whatever the disk held is unknown, so its source has to compare.
     let bad = daemon.wait_for("bad", ItemState::ResyncRequired);
     assert!(bad.alerts.iter().any(|alert| alert.kind == AlertKind::ResyncRequired), "{:?}", bad.alerts);
