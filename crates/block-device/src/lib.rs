@@ -23,11 +23,19 @@
 
 mod bounce;
 mod disk_file;
+mod error;
 mod folder;
 mod handle;
 mod holder;
+pub mod inventory;
 mod lock;
+mod scsi_id;
+mod system;
 
 pub use disk_file::FileDisk;
+pub use error::{Error, Result};
 pub use folder::HostFolder;
 pub use handle::Caching;
+pub use inventory::Inventory;
+pub use scsi_id::ScsiId;
+pub use system::{Output, PROGRAM_TIMEOUT, System};

@@ -92,8 +92,84 @@ pub enum Command {
         /// The item.
         item: String,
     },
+    /// The disks of this machine: ids, paths, what uses them; needs no daemon
+    Disks(DisksArguments),
+    /// Map the partitions of an attached disk, and unmap them again; needs no daemon
+    Partitions(PartitionsArguments),
+    /// Whether this machine is ready to be a master target, and how to make it so; needs no daemon
+    Check(CheckArguments),
     /// Versions of mtctl and of the daemon
     Version,
+}
+
+/// What to do about the disks of this machine.
+#[derive(Debug, Args)]
+pub struct DisksArguments {
+    /// Only this disk: kernel name, path, multipath map or SCSI id.
+    pub disk: Option<String>,
+    /// Show them again whenever one appears, goes or changes.
+    #[arg(long, conflicts_with_all = ["map", "unmap"])]
+    pub watch: bool,
+    /// Make the multipath map of the disk, and keep it over restarts.
+    #[arg(long, requires = "disk", conflicts_with = "unmap")]
+    pub map: bool,
+    /// Remove the multipath map of the disk, and want it no longer.
+    #[arg(long, requires = "disk")]
+    pub unmap: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The daemon's configuration, which tells the target disks.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+/// What to do about the partitions of a disk.
+#[derive(Debug, Args)]
+pub struct PartitionsArguments {
+    /// Kernel name, path, multipath map or SCSI id.
+    pub disk: String,
+    /// Make a map under /dev/mapper for each partition.
+    #[arg(long, conflicts_with = "unmap")]
+    pub map: bool,
+    /// The maps can only be read.
+    #[arg(long, requires = "map")]
+    pub read_only: bool,
+    /// Remove the maps of the disk, even when its table has become unreadable.
+    #[arg(long)]
+    pub unmap: bool,
+}
+
+/// Which checks, and what to do about what they find.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Only the checks with these ids.
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Why there is this check, what it looks at and how to mend what it finds.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["only", "fix", "undo", "attest"])]
+    pub explain: Option<String>,
+    /// Mend what can be mended without a restart, each after a question.
+    #[arg(long, conflicts_with_all = ["undo", "attest"])]
+    pub fix: bool,
+    /// Undo what --fix did, each after a question.
+    #[arg(long, conflicts_with = "attest")]
+    pub undo: bool,
+    /// Answer for what this machine cannot see itself (check id); asks who answers.
+    #[arg(long, value_name = "ID")]
+    pub attest: Option<String>,
+    /// Who answers, with --attest.
+    #[arg(long, value_name = "NAME", requires = "attest")]
+    pub by: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Address of the configuration server; by default the one in the configuration.
+    #[arg(long, value_name = "ADDRESS")]
+    pub cs: Option<String>,
+    /// The daemon's configuration.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
 }
 
 /// Which points to list.

@@ -1,11 +1,15 @@
-//! `mtctl`: the master target's command line. It only talks to the daemon's local API.
+//! `mtctl`: the master target's command line. It talks to the daemon's local API; what concerns the
+//! machine alone (disks, partitions, checks) it does itself, so that it works before the daemon does.
 
+mod check;
 mod cli;
 mod client;
+mod disks;
+mod partitions;
 mod progress;
 mod run;
 mod table;
 
-pub use cli::{Arguments, Command, TestFailoverCommand};
+pub use cli::{Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, TestFailoverCommand};
 pub use client::{Client, ClientError};
 pub use run::{Outcome, run};

@@ -3,7 +3,7 @@
 use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::table;
+use super::{check, disks, partitions, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -21,6 +21,8 @@ pub enum Outcome {
     Failed = 1,
     /// It was used wrongly; how to use it was printed.
     Usage = 2,
+    /// A check found a failure.
+    CheckFailed = 3,
 }
 
 /// Clears the screen and goes to its upper left corner.
@@ -28,6 +30,12 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Carries out a command.
 pub fn run(arguments: &Arguments) -> Outcome {
+    match &arguments.command {
+        Command::Disks(disks) => return disks::run(disks, arguments.json),
+        Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
+        Command::Check(check) => return check::run(check, arguments.json),
+        _ => {}
+    }
     if let Some(question) = question(&arguments.command)
         && let Err(refusal) = ask(&question)
     {
@@ -101,6 +109,9 @@ fn call(command: &Command) -> Call {
         Command::Resume { item } => Call::Resume { item: item.clone() },
         Command::Resync { item } => Call::Resync { item: item.clone() },
         Command::Version => Call::Version,
+        Command::Disks(_) | Command::Partitions(_) | Command::Check(_) => {
+            unreachable!("carried out without the daemon")
+        }
     }
 }
 
@@ -167,7 +178,7 @@ fn question(command: &Command) -> Option<String> {
     }
 }
 
-fn ask(question: &str) -> Result<(), String> {
+pub(super) fn ask(question: &str) -> Result<(), String> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err("this cannot be undone easily and nobody is there to ask; give --yes to do it".into());

@@ -1,0 +1,176 @@
+//! What can be wrong with the machine's disks and the programs that tend them.
+
+use crate::inventory::Use;
+use disk::Class;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of asking the machine for something.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong with the machine. Each message names the object and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the machine could not be read or written.
+    #[error("cannot {doing} {}: {cause}", path.display())]
+    File {
+        /// read, write, remove, …
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        cause: io::Error,
+    },
+    /// A program is not installed.
+    #[error(
+        "the program {program} is not installed; install it with: apt-get install {}",
+        package_of(program)
+    )]
+    NoProgram {
+        /// Its name.
+        program: String,
+    },
+    /// A program could not be started or waited for.
+    #[error("cannot run {command}: {cause}")]
+    ProgramFailed {
+        /// The command as one would type it.
+        command: String,
+        /// The system's word.
+        cause: io::Error,
+    },
+    /// A program did not end in time.
+    #[error(
+        "{command} did not end within {seconds} s and was stopped; a disk that does not answer can be the cause, or \
+         udev that does not run: see dmesg, then try again"
+    )]
+    ProgramHangs {
+        /// The command as one would type it.
+        command: String,
+        /// What it was given.
+        seconds: u64,
+    },
+    /// A program reported a failure.
+    #[error("{command} failed: {said}")]
+    ProgramRefused {
+        /// The command as one would type it.
+        command: String,
+        /// What it said.
+        said: String,
+    },
+    /// A program printed something that cannot be understood.
+    #[error("{command} printed what cannot be understood ({what}); check its version, then try again")]
+    ProgramGarbled {
+        /// The command as one would type it.
+        command: String,
+        /// What was expected and what was found.
+        what: String,
+    },
+    /// No disk has this name or id.
+    #[error("there is no disk {disk:?} in this machine; mtctl disks lists those that are there")]
+    NoDisk {
+        /// What was asked for.
+        disk: String,
+    },
+    /// The name stands for something that is no whole disk.
+    #[error("{disk} is not a disk: {what}; mtctl disks lists the disks")]
+    NotADisk {
+        /// What was asked for.
+        disk: String,
+        /// What it is instead.
+        what: String,
+    },
+    /// Several disks have this SCSI id, and multipath has not joined them.
+    #[error(
+        "the disks {} have the same SCSI id {id}, so it is not known which is meant: if they are copies of one \
+         template, give each VMDK a ddb.uuid of its own; if they are paths to one disk, run mtctl disks --map {id}",
+        disks.join(", ")
+    )]
+    Ambiguous {
+        /// The SCSI id.
+        id: String,
+        /// Kernel names.
+        disks: Vec<String>,
+    },
+    /// The disk has no SCSI id, so there is no way to be sure of it.
+    #[error(
+        "the disk {disk} has no SCSI id, so it cannot be told from others after a restart: shut this machine down, \
+         set disk.EnableUUID = TRUE in its configuration parameters, and start it"
+    )]
+    NoScsiId {
+        /// Kernel name.
+        disk: String,
+    },
+    /// The device that was opened has another SCSI id than the one wanted.
+    #[error(
+        "{disk} has the SCSI id {found}, not {expected}: another disk stands in its place; nothing was written"
+    )]
+    OtherDisk {
+        /// What was opened.
+        disk: String,
+        /// The id that was asked for.
+        expected: String,
+        /// The id that it has, or "none".
+        found: String,
+    },
+    /// The disk is used by something else.
+    #[error("the disk {disk} is in use: {}", uses.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    InUse {
+        /// Kernel or map name.
+        disk: String,
+        /// By what, each with what to do.
+        uses: Vec<Use>,
+    },
+    /// What is stored on a disk contradicts itself.
+    #[error("the {what} on {disk} cannot be used: {problem}")]
+    Damaged {
+        /// Kernel or map name.
+        disk: String,
+        /// partition table, …
+        what: &'static str,
+        /// What was found.
+        problem: String,
+    },
+    /// Something did not happen in time, though the program that was to do it reported success.
+    #[error("{what} did not happen within {seconds} s; {advice}")]
+    Waited {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u64,
+        /// What to do next.
+        advice: &'static str,
+    },
+    /// Opening or locking the device failed.
+    #[error(transparent)]
+    Storage(#[from] disk::Error),
+}
+
+impl Error {
+    pub(crate) fn file(doing: &'static str, path: impl AsRef<Path>, cause: io::Error) -> Error {
+        Error::File { doing, path: path.as_ref().to_owned(), cause }
+    }
+
+    /// What a caller should do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            // A disk may only be late, or away for a while; so may a program's answer.
+            Error::NoDisk { .. } | Error::ProgramHangs { .. } | Error::Waited { .. } => Class::Retry,
+            Error::Damaged { .. } => Class::Corrupt,
+            Error::File { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => Class::Full,
+            Error::Storage(error) => error.class(),
+            _ => Class::Operator,
+        }
+    }
+}
+
+/// The Debian package that brings a program.
+fn package_of(program: &str) -> &str {
+    match program {
+        "multipath" | "multipathd" => "multipath-tools",
+        "pvs" | "lvmconfig" => "lvm2",
+        "mkfs.ext4" | "mke2fs" => "e2fsprogs",
+        "udevadm" => "udev",
+        other => other,
+    }
+}

@@ -1,0 +1,305 @@
+//! The disks of this machine: what they are, how they are reached, and what uses them.
+//!
+//! Nothing is remembered between two looks: [`Inventory::read`] reads sysfs, udev's database and the disks' first
+//! blocks as they are now, so a disk that appeared or went is noticed without a restart.
+
+use crate::scsi_id::ScsiId;
+use disk::Bytes;
+use serde::Serialize;
+use std::fmt;
+
+/// Number of a block device: major and minor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct DeviceNumber {
+    /// Of the driver.
+    pub major: u64,
+    /// Of the device.
+    pub minor: u64,
+}
+
+/// The disks of a machine at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Inventory {
+    /// One for each disk, however many paths lead to it; in the order of kernel names.
+    pub disks: Vec<AttachedDisk>,
+}
+
+/// One disk. With a multipath map, one for all of its paths; without, one for each path.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttachedDisk {
+    /// Name of the kernel for the disk, or for its first path: `sda`.
+    pub name: String,
+    /// Its multipath map, if there is one.
+    pub map: Option<MultipathMap>,
+    /// Its SCSI id (WWID); `None` when the machine has no disk.EnableUUID, or the disk is not a SCSI disk.
+    pub scsi_id: Option<ScsiId>,
+    /// Why there is no SCSI id, when there is none.
+    pub no_scsi_id: Option<NoScsiId>,
+    /// Vendor, as the disk tells it.
+    pub vendor: Option<String>,
+    /// Model, as the disk tells it.
+    pub model: Option<String>,
+    /// Size.
+    #[serde(rename = "bytes", serialize_with = "serialize_bytes")]
+    pub size: Bytes,
+    /// Bytes in a logical sector.
+    pub logical_sector: u32,
+    /// Bytes in a physical sector.
+    pub physical_sector: u32,
+    /// True when it can only be read.
+    pub read_only: bool,
+    /// True for a medium that can be taken out.
+    pub removable: bool,
+    /// The ways that lead to it, at least one.
+    pub paths: Vec<DiskPath>,
+    /// Partitions that the kernel or device-mapper shows.
+    pub partitions: Vec<Partition>,
+    /// What its first blocks say that it holds.
+    pub signature: Option<Signature>,
+    /// What uses it, or a part of it.
+    pub uses: Vec<Use>,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// A multipath map over paths to one disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MultipathMap {
+    /// Its name, under /dev/mapper.
+    pub name: String,
+    /// Its kernel name: `dm-0`.
+    pub kernel_name: String,
+    /// Its device number.
+    pub number: DeviceNumber,
+    /// The WWID in its uuid.
+    pub wwid: String,
+}
+
+/// One way to a disk: a SCSI device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskPath {
+    /// Name of the kernel: `sda`.
+    pub name: String,
+    /// Its device number.
+    pub number: DeviceNumber,
+    /// Host, channel, target, LUN; `None` for what is no SCSI device.
+    pub address: Option<ScsiAddress>,
+    /// The controller that it hangs on.
+    pub controller: Controller,
+    /// The kernel's word on the device: running, offline, …
+    pub device_state: Option<String>,
+    /// multipathd's word on the path, when it is one of a map's: active, failed, …
+    pub path_state: Option<String>,
+}
+
+/// Where a SCSI device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ScsiAddress {
+    /// Number of the host adapter.
+    pub host: u32,
+    /// Channel.
+    pub channel: u32,
+    /// Target.
+    pub target: u32,
+    /// Logical unit.
+    pub lun: u64,
+}
+
+/// Kind of a controller. The published failback rules do not support paravirtual SCSI on a master target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Controller {
+    /// VMware paravirtual SCSI (PCI 15ad:07c0).
+    ParavirtualScsi,
+    /// LSI Logic Parallel (PCI 1000:0030, or 1000:0012 of the 53c895a).
+    LsiParallel,
+    /// LSI Logic SAS (PCI 1000:0054).
+    LsiSas,
+    /// BusLogic (PCI 104b:1040).
+    BusLogic,
+    /// SATA or IDE.
+    Ata,
+    /// NVM Express.
+    Nvme,
+    /// virtio block or SCSI.
+    Virtio,
+    /// iSCSI.
+    Iscsi,
+    /// A loop device, device-mapper, and others that no bus has.
+    Virtual,
+    /// None of these.
+    Other,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Partition {
+    /// Name of the device, `sda1`, or of the map, `36000…-part1`.
+    pub name: String,
+    /// Its device number.
+    pub number: DeviceNumber,
+    /// Its place in the table, from 1.
+    pub index: u32,
+    /// First byte.
+    #[serde(serialize_with = "serialize_bytes")]
+    pub start: Bytes,
+    /// Size.
+    #[serde(rename = "bytes", serialize_with = "serialize_bytes")]
+    pub size: Bytes,
+    /// What its first blocks say that it holds.
+    pub signature: Option<Signature>,
+}
+
+/// Why a disk has no SCSI id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoScsiId {
+    /// A VMware disk that tells none: the machine's disk.EnableUUID is not set.
+    EnableUuidUnset,
+    /// The disk's VPD pages are there, and none holds an id that can be used.
+    Garbled,
+    /// A disk of another kind, which need not have one.
+    NotScsi,
+    /// A SCSI disk of another maker without an id.
+    NoneGiven,
+}
+
+/// What the first blocks of a disk or partition hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Signature {
+    /// A file system.
+    FileSystem {
+        /// ext4, xfs, vfat, ntfs, …
+        name: String,
+        /// Its UUID, where there is one.
+        uuid: Option<String>,
+        /// Its label, where there is one.
+        label: Option<String>,
+    },
+    /// Swap space.
+    Swap,
+    /// Physical volume of the logical volume manager.
+    LvmMember {
+        /// Its volume group's name, when it could be read.
+        group: Option<String>,
+    },
+    /// Member of a Linux software RAID.
+    RaidMember,
+    /// An encrypted volume (LUKS).
+    Encrypted,
+    /// A table of partitions: `mbr` or `gpt`.
+    PartitionTable {
+        /// mbr or gpt.
+        name: String,
+    },
+    /// The disk could not be read.
+    Unreadable,
+}
+
+/// Something that uses a disk, so that it must not be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Use {
+    /// It, or a part of it, is mounted.
+    Mounted {
+        /// The device that is mounted.
+        device: String,
+        /// Where.
+        place: String,
+    },
+    /// Swap goes to it.
+    Swap {
+        /// The device.
+        device: String,
+    },
+    /// A logical volume lies on it.
+    LogicalVolume {
+        /// device-mapper's name of the volume.
+        name: String,
+    },
+    /// It is a member of a software RAID that runs.
+    Raid {
+        /// The array: `md0`.
+        name: String,
+    },
+    /// It is one path of a multipath map, which is to be used instead.
+    PathOf {
+        /// Name of the map.
+        map: String,
+    },
+    /// A partition map that is open lies on it.
+    PartitionMap {
+        /// device-mapper's name.
+        name: String,
+    },
+    /// Another device lies on it.
+    Holder {
+        /// Kernel name, or device-mapper's.
+        name: String,
+    },
+    /// The root file system lies on it.
+    System {
+        /// `/`, `/boot`, …
+        place: String,
+    },
+    /// A program has it open exclusively.
+    Opened {
+        /// Which, as far as it is known.
+        by: String,
+    },
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Use::Mounted { device, place } => {
+                write!(f, "{device} is mounted at {place} (umount {place} first)")
+            }
+            Use::Swap { device } => write!(f, "swap goes to {device} (swapoff {device} first)"),
+            Use::LogicalVolume { name } => {
+                write!(
+                    f,
+                    "the logical volume {name} lies on it (deactivate its volume group with vgchange -an)"
+                )
+            }
+            Use::Raid { name } => write!(f, "it is part of the RAID {name} (mdadm --stop /dev/{name} first)"),
+            Use::PathOf { map } => {
+                write!(f, "it is a path of the multipath map {map} (use /dev/mapper/{map})")
+            }
+            Use::PartitionMap { name } => {
+                write!(
+                    f,
+                    "its partition map {name} is open (close what uses it, then mtctl partitions --unmap)"
+                )
+            }
+            Use::Holder { name } => write!(f, "the device {name} lies on it"),
+            Use::System { place } => write!(f, "{place} of this machine lies on it"),
+            Use::Opened { by } => write!(f, "{by} has it open"),
+        }
+    }
+}
+
+/// What a disk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// This machine runs from it.
+    System,
+    /// It holds the retention volume.
+    Retention,
+    /// It is a target disk of an item.
+    Target,
+    /// Something else uses it.
+    Used,
+    /// Nothing uses it.
+    Free,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn serialize_bytes<S: serde::Serializer>(
+    bytes: &Bytes,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_u64(bytes.0)
+}
