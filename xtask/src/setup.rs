@@ -6,12 +6,13 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("build-essential", "cc"),
     ("e2fsprogs", "mkfs.ext4"),
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
+    ("kpartx", "kpartx"),
     ("libnbd-bin", "nbdcopy"),
     ("nbdkit", "nbdkit"),
     ("python3-libnbd", "nbdsh"),

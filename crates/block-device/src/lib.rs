@@ -29,6 +29,7 @@ mod handle;
 mod holder;
 pub mod inventory;
 mod lock;
+pub mod partition_table;
 mod scsi_id;
 mod system;
 
