@@ -141,6 +141,20 @@ pub enum Error {
         /// What to do next.
         advice: &'static str,
     },
+    /// A name or uuid that device-mapper cannot take, or a map that cannot be.
+    #[error("device-mapper cannot make the map {name:?}: {problem}")]
+    BadName {
+        /// The name or uuid.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A map of this name is there, and it is none that may be replaced.
+    #[error("a map with the name {name} is there and does not belong to this disk; see dmsetup info {name}")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// Opening or locking the device failed.
     #[error(transparent)]
     Storage(#[from] disk::Error),

@@ -1,7 +1,5 @@
 //! Partition tables that sfdisk made, read here, by sfdisk and by kpartx; and tables that something has damaged.
 
-mod common;
-
 use block_device::partition_table::{PartitionTable, PartitionType, TableKind, read};
 use block_device::{Caching, Error, FileDisk};
 use disk::{Access, Bytes, Disk, MemoryDisk};
