@@ -23,7 +23,8 @@ pub const MAX_NAME: usize = 127;
 pub const MAX_UUID: usize = 128;
 
 /// How long sysfs and udev have to show what a program did.
-const WAIT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+pub(crate) const WAIT: Duration =
+    if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
 /// How often they are looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -173,6 +174,7 @@ pub fn create_linear(system: &System, wanted: &Linear<'_>) -> Result<Map> {
 fn wait_for(system: &System, wanted: &Linear<'_>) -> Result<Map> {
     let node = Path::new("/dev/mapper").join(wanted.name);
     wait(
+        WAIT,
         || {
             let map = find(system, wanted.name).filter(|map| {
                 map.uuid.as_deref() == Some(wanted.uuid)
@@ -202,7 +204,12 @@ pub fn remove(system: &System, name: &str) -> Result<()> {
         return outcome.map(|_| ());
     }
     let gone = || find(system, name).is_none().then_some(());
-    wait(gone, || format!("the removal of the map {name}"), "something may still use it: see dmsetup info")
+    wait(
+        WAIT,
+        gone,
+        || format!("the removal of the map {name}"),
+        "something may still use it: see dmsetup info",
+    )
 }
 
 /// What a map is made of when it is one linear stretch: the device below and the first byte in it. `None` for a map
@@ -225,19 +232,20 @@ fn parse_linear(text: &str) -> Option<(DeviceNumber, Bytes)> {
     }
 }
 
-/// Looks until something is there, for [`WAIT`] at most.
+/// Looks until something is there, for as long as `longest`.
 pub(crate) fn wait<T>(
+    longest: Duration,
     mut look: impl FnMut() -> Option<T>,
     what: impl FnOnce() -> String,
     advice: &'static str,
 ) -> Result<T> {
-    let end = Instant::now() + WAIT;
+    let end = Instant::now() + longest;
     loop {
         if let Some(found) = look() {
             return Ok(found);
         }
         if Instant::now() >= end {
-            return Err(Error::Waited { what: what(), seconds: WAIT.as_secs(), advice });
+            return Err(Error::Waited { what: what(), seconds: longest.as_secs(), advice });
         }
         thread::sleep(POLL);
     }
@@ -267,7 +275,7 @@ mod tests {
             machine.log(),
             ["create x-part1 -u part1-mt-x --readonly --table 0 2048 linear 8:16 2048"]
         );
-        assert_eq!(maps(&system), [map.clone()]);
+        assert_eq!(maps(&system), [map]);
         assert_eq!(linear_below(&system, "x-part1").unwrap().unwrap().1, Bytes(1 << 20));
         let taken = create_linear(&system, &linear("x-part1", "other", false)).unwrap_err();
         assert!(matches!(taken, Error::NameTaken { .. }), "{taken}");

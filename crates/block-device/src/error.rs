@@ -155,6 +155,32 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// multipath was to claim the disk that this machine runs from.
+    #[error("{id} is a disk that this machine runs from; multipath must not claim it: name another disk")]
+    SystemDisk {
+        /// Its SCSI id.
+        id: String,
+    },
+    /// A file that this program writes has been changed by someone else.
+    #[error(
+        "{} was changed by hand, so it is neither believed nor overwritten; move it elsewhere, run multipathd \
+         reconfigure, and map the disks again with mtctl disks --map",
+        path.display()
+    )]
+    ChangedByHand {
+        /// The file.
+        path: PathBuf,
+    },
+    /// multipathd does not run, or does not do what it is told.
+    #[error(
+        "multipathd did not take the new configuration ({}); start it with systemctl start multipathd \
+         (multipath-tools on Ubuntu 16.04), then try again",
+        if said.is_empty() { "it does not answer" } else { said }
+    )]
+    NoMultipathd {
+        /// What it said.
+        said: String,
+    },
     /// Opening or locking the device failed.
     #[error(transparent)]
     Storage(#[from] disk::Error),

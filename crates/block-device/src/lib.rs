@@ -32,9 +32,11 @@ mod handle;
 mod holder;
 pub mod inventory;
 mod lock;
+pub mod multipath;
 pub mod partition_table;
 pub mod partitions;
 mod scsi_id;
+mod shim;
 mod system;
 mod usage;
 

@@ -266,6 +266,9 @@ fn kernel_partitions(system: &System, disk: &str) -> Vec<String> {
     names
 }
 
+/// Maps that stay, each with its number, and maps that must be replaced.
+type Sorted = (Vec<(u32, Map)>, Vec<Map>);
+
 /// Parts the maps that are there into those that are as they must be and those that must be replaced.
 fn sort_out(
     system: &System,
@@ -273,8 +276,8 @@ fn sort_out(
     existing: Vec<(u32, Map)>,
     table: &PartitionTable,
     read_only: bool,
-) -> Result<(Vec<(u32, Map)>, Vec<Map>)> {
-    let (mut kept, mut wrong): (Vec<(u32, Map)>, Vec<Map>) = (Vec::new(), Vec::new());
+) -> Result<Sorted> {
+    let (mut kept, mut wrong): Sorted = (Vec::new(), Vec::new());
     for (index, map) in existing {
         match table.partitions.iter().find(|partition| partition.index == index) {
             Some(partition) if partition.kind.is_container() => {}
