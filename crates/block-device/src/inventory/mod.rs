@@ -327,7 +327,7 @@ pub enum Role {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn serialize_bytes<S: serde::Serializer>(
+pub(crate) fn serialize_bytes<S: serde::Serializer>(
     bytes: &Bytes,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
