@@ -303,6 +303,8 @@ pub enum Use {
         /// `/`, `/boot`, …
         place: String,
     },
+    /// fstab means it for the retention volume, which is not mounted.
+    KeptForRetention,
     /// A program has it open exclusively.
     Opened {
         /// Which, as far as it is known.

@@ -93,6 +93,7 @@ fn briefly(used: &Use) -> String {
         Use::PathOf { map } => format!("map {map}"),
         Use::PartitionMap { name } => format!("open map {name}"),
         Use::Holder { name } => name.clone(),
+        Use::KeptForRetention => "retention volume".into(),
         Use::Opened { by } => by.clone(),
     })
 }
