@@ -324,7 +324,8 @@ pub enum Role {
     Target,
     /// Something else uses it.
     Used,
-    /// Nothing uses it.
+    /// Nothing that can be seen uses it. A user that the kernel lists nowhere (a ZFS pool, a program) is found by the
+    /// exclusive open that every use begins with.
     Free,
 }
 
