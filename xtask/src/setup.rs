@@ -6,8 +6,10 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 15] = [
+    ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
+    ("dosfstools", "mkfs.vfat"),
     ("e2fsprogs", "mkfs.ext4"),
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
@@ -18,6 +20,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("python3-libnbd", "nbdsh"),
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
+    ("squashfs-tools", "mksquashfs"),
+    ("xfsprogs", "mkfs.xfs"),
 ];
 
 /// Installs the missing packages; with all there it only looks.

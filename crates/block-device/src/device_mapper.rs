@@ -96,19 +96,6 @@ fn read(system: &System, kernel_name: &str) -> Option<Map> {
     })
 }
 
-impl DeviceNumber {
-    /// The number in the text `major:minor`; `None` for another text.
-    pub(crate) fn parse(text: &str) -> Option<DeviceNumber> {
-        let (major, minor) = text.trim().split_once(':')?;
-        Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    }
-
-    /// As sysfs and dmsetup write it.
-    pub(crate) fn shown(self) -> String {
-        format!("{}:{}", self.major, self.minor)
-    }
-}
-
 /// A text as libdevmapper has it in a name or uuid: every byte that udev cannot take as `\x20`. What is so written
 /// already stays. `None` when it is empty, begins with `-` (which would be an option) or is longer than `longest`.
 pub fn mangled(text: &str, longest: usize) -> Option<String> {
@@ -156,7 +143,7 @@ pub fn create_linear(system: &System, wanted: &Linear<'_>) -> Result<Map> {
     if find(system, wanted.name).is_some() {
         return Err(Error::NameTaken { name: wanted.name.to_owned() });
     }
-    let table = format!("0 {} linear {} {}", length / SECTOR_SIZE, wanted.below.shown(), start / SECTOR_SIZE);
+    let table = format!("0 {} linear {} {}", length / SECTOR_SIZE, wanted.below, start / SECTOR_SIZE);
     let mut arguments = vec!["create", wanted.name, "-u", wanted.uuid];
     if wanted.read_only {
         arguments.push("--readonly");

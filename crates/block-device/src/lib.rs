@@ -36,9 +36,10 @@ pub mod multipath;
 pub mod partition_table;
 pub mod partitions;
 mod scsi_id;
-mod shim;
+mod signature;
 mod system;
 mod usage;
+mod vpd;
 
 pub use disk_file::FileDisk;
 pub use error::{Error, Result};
@@ -47,3 +48,13 @@ pub use handle::Caching;
 pub use inventory::Inventory;
 pub use scsi_id::ScsiId;
 pub use system::{Output, PROGRAM_TIMEOUT, System};
+
+/// Parsers of what others wrote, for fuzzers.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::inventory::text::{
+        Mount, fstab, linear_starts, mounts, open_counts, path_states, swaps, udev_properties, unescape,
+    };
+    pub use crate::signature::{Medium, detect};
+    pub use crate::vpd::{Page, id_of_page_83, id_of_serial, serial_of_page_80};
+}

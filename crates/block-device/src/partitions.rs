@@ -167,11 +167,7 @@ fn number_after(name: &str, prefix: &str) -> Option<u32> {
 /// [`Error::Damaged`] for a table that cannot be believed, [`Error::Storage`] when the disk cannot be read or is held
 /// by another writer.
 pub fn table(system: &System, disk: &AttachedDisk) -> Result<Option<PartitionTable>> {
-    let node = match &disk.map {
-        Some(map) => format!("/dev/mapper/{}", map.name),
-        None => format!("/dev/{}", disk.name),
-    };
-    let device = FileDisk::open(system.path(node), Access::Read, Caching::PageCache)?;
+    let device = FileDisk::open(system.path(disk.device()), Access::Read, Caching::PageCache)?;
     partition_table::read(&device, disk.logical_sector)
 }
 

@@ -1,6 +1,6 @@
 //! What uses one block device at this moment: mounts, swap space, and devices that lie on it.
 
-use crate::inventory::Use;
+use crate::inventory::{DeviceNumber, Use, text};
 use crate::system::System;
 
 /// What uses the device whose sysfs folder is `folder` (`/sys/block/dm-3`, `/sys/block/sdb/sdb1`). `name` is what to
@@ -16,24 +16,28 @@ pub(crate) fn of(system: &System, folder: &str, name: &str) -> Vec<Use> {
     uses
 }
 
-/// Mounts of the device: by its number, and by its node for file systems that have numbers of their own (btrfs).
+/// Mounts of the device: by its number, and by its node for file systems that have numbers of their own (btrfs). When
+/// it cannot be told what is mounted, the device counts as used.
 fn mounts(system: &System, number: Option<&str>, nodes: &[String], name: &str) -> Vec<Use> {
-    let table = system.attribute("/proc/self/mountinfo").unwrap_or_default();
-    let places = table.lines().filter_map(|line| {
-        // Mount id, parent id, major:minor, root, mount point, options, optional fields, "-", type, source, options.
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ').skip(2);
-        let (found, place) = (fields.next()?, fields.nth(1)?);
-        let source = unescaped(after.split(' ').nth(1)?);
-        (number == Some(found) || nodes.contains(&source)).then(|| unescaped(place))
-    });
-    places.map(|place| Use::Mounted { device: name.to_owned(), place }).collect()
+    let table = match system.bytes("/proc/self/mountinfo") {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(cause) => {
+            let by = format!("something unknown (it cannot be told what is mounted: {cause})");
+            return vec![Use::Opened { by }];
+        }
+    };
+    let number = number.and_then(DeviceNumber::parse);
+    let mounts = text::mounts(&table).into_iter();
+    mounts
+        .filter(|mount| number == Some(mount.number) || nodes.contains(&mount.source))
+        .map(|mount| Use::Mounted { device: name.to_owned(), place: mount.place })
+        .collect()
 }
 
 fn swaps(system: &System, nodes: &[String], name: &str) -> Vec<Use> {
     let table = system.attribute("/proc/swaps").unwrap_or_default();
-    let files = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescaped);
-    files.filter(|file| nodes.contains(file)).map(|_| Use::Swap { device: name.to_owned() }).collect()
+    let swaps = text::swaps(&table).into_iter().filter(|node| nodes.contains(node));
+    swaps.map(|_| Use::Swap { device: name.to_owned() }).collect()
 }
 
 fn holder_use(system: &System, holder: &str) -> Use {
@@ -47,26 +51,6 @@ fn holder_use(system: &System, holder: &str) -> Use {
         _ if holder.starts_with("md") => Use::Raid { name },
         _ => Use::Holder { name },
     }
-}
-
-/// A word of a table in /proc, in which blanks and backslashes are three octal digits (`\040`).
-fn unescaped(word: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut left = word.as_bytes();
-    while let Some((first, rest)) = left.split_first() {
-        let digits = rest.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *first == b'\\') {
-            Some(byte) => {
-                bytes.push(byte);
-                left = &rest[3..];
-            }
-            None => {
-                bytes.push(*first);
-                left = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
