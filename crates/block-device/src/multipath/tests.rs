@@ -31,6 +31,8 @@ fn disk(name: &str, number: &str, wwid: &str) -> AttachedDisk {
         name: name.into(),
         map: None,
         scsi_id: ScsiId::parse(wwid),
+        other_scsi_id: None,
+        serial: None,
         no_scsi_id: None,
         other_scsi_id: None,
         serial: None,
@@ -42,6 +44,7 @@ fn disk(name: &str, number: &str, wwid: &str) -> AttachedDisk {
         read_only: false,
         removable: false,
         paths: vec![DiskPath {
+            size: Bytes(4 << 20),
             name: name.into(),
             number: DeviceNumber::parse(number).unwrap(),
             size: Bytes(4 << 20),
