@@ -36,8 +36,6 @@ fn disk() -> AttachedDisk {
         name: "sdb".into(),
         map: None,
         scsi_id: ScsiId::parse(ID),
-        other_scsi_id: None,
-        serial: None,
         no_scsi_id: None,
         other_scsi_id: None,
         serial: None,
@@ -49,7 +47,6 @@ fn disk() -> AttachedDisk {
         read_only: false,
         removable: false,
         paths: vec![DiskPath {
-            size: Bytes(4 << 20),
             name: "sdb".into(),
             number: DeviceNumber { major: 8, minor: 16 },
             size: Bytes(SIZE),
