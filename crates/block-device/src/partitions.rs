@@ -220,6 +220,10 @@ fn verify(system: &System, disk: &AttachedDisk, base: &Base) -> Result<()> {
     if number.is_none() || number != base.number {
         return Err(Error::NoDisk { disk: base.name.clone() });
     }
+    if let (Some(id), Some(other)) = (&disk.scsi_id, &disk.other_scsi_id) {
+        let (expected, found) = (id.to_string(), other.to_string());
+        return Err(Error::OtherDisk { disk: base.name.clone(), expected, found });
+    }
     let Some(map) = &disk.map else { return Ok(()) };
     let uuid = system.attribute(format!("/sys/block/{}/dm/uuid", base.kernel_name)).unwrap_or_default();
     if uuid != base.uuid {

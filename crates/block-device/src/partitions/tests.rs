@@ -185,6 +185,9 @@ fn another_device_under_the_same_name_is_refused() {
     let machine = machine();
     machine.write("sys/block/sdb/dev", "8:32");
     assert!(matches!(map(&machine.system(), &disk(), false), Err(Error::NoDisk { .. })));
+    machine.write("sys/block/sdb/dev", "8:16");
+    let doubtful = AttachedDisk { other_scsi_id: ScsiId::parse("36000c29b"), ..disk() };
+    assert!(matches!(map(&machine.system(), &doubtful, false), Err(Error::OtherDisk { .. })));
     let disk = multipath(&machine);
     machine.write("sys/block/dm-0/dm/uuid", "mpath-3600");
     assert!(matches!(map(&machine.system(), &disk, false), Err(Error::OtherDisk { .. })));
