@@ -27,6 +27,7 @@ impl FakeMachine {
             fs::write(&program, script.replace("@ROOT@", machine.root.path().to_str().unwrap())).unwrap();
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
+        machine.write("proc/self/mountinfo", "");
         machine.fuel(u32::MAX);
         machine
     }

@@ -167,11 +167,7 @@ fn number_after(name: &str, prefix: &str) -> Option<u32> {
 /// [`Error::Damaged`] for a table that cannot be believed, [`Error::Storage`] when the disk cannot be read or is held
 /// by another writer.
 pub fn table(system: &System, disk: &AttachedDisk) -> Result<Option<PartitionTable>> {
-    let node = match &disk.map {
-        Some(map) => format!("/dev/mapper/{}", map.name),
-        None => format!("/dev/{}", disk.name),
-    };
-    let device = FileDisk::open(system.path(node), Access::Read, Caching::PageCache)?;
+    let device = FileDisk::open(system.path(disk.device()), Access::Read, Caching::PageCache)?;
     partition_table::read(&device, disk.logical_sector)
 }
 
@@ -223,6 +219,10 @@ fn verify(system: &System, disk: &AttachedDisk, base: &Base) -> Result<()> {
     let number = found.as_deref().and_then(DeviceNumber::parse);
     if number.is_none() || number != base.number {
         return Err(Error::NoDisk { disk: base.name.clone() });
+    }
+    if let (Some(id), Some(other)) = (&disk.scsi_id, &disk.other_scsi_id) {
+        let (expected, found) = (id.to_string(), other.to_string());
+        return Err(Error::OtherDisk { disk: base.name.clone(), expected, found });
     }
     let Some(map) = &disk.map else { return Ok(()) };
     let uuid = system.attribute(format!("/sys/block/{}/dm/uuid", base.kernel_name)).unwrap_or_default();

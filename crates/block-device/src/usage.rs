@@ -16,17 +16,28 @@ pub(crate) fn of(system: &System, folder: &str, name: &str) -> Vec<Use> {
     uses
 }
 
-/// Mounts of the device: by its number, and by its node for file systems that have numbers of their own (btrfs).
+/// Mounts of the device: by its number, and by its node for file systems that have numbers of their own (btrfs). When
+/// it cannot be told what is mounted, the device counts as used.
 fn mounts(system: &System, number: Option<&str>, nodes: &[String], name: &str) -> Vec<Use> {
+    let table = match system.bytes("/proc/self/mountinfo") {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(cause) => {
+            let by = format!("something unknown (it cannot be told what is mounted: {cause})");
+            return vec![Use::Opened { by }];
+        }
+    };
     let number = number.and_then(DeviceNumber::parse);
-    let mounts = text::mounts(&system.attribute("/proc/self/mountinfo").unwrap_or_default()).into_iter();
-    let own = mounts.filter(|mount| number == Some(mount.number) || nodes.contains(&mount.source));
-    own.map(|mount| Use::Mounted { device: name.to_owned(), place: mount.place }).collect()
+    let mounts = text::mounts(&table).into_iter();
+    mounts
+        .filter(|mount| number == Some(mount.number) || nodes.contains(&mount.source))
+        .map(|mount| Use::Mounted { device: name.to_owned(), place: mount.place })
+        .collect()
 }
 
 fn swaps(system: &System, nodes: &[String], name: &str) -> Vec<Use> {
-    let swaps = text::swaps(&system.attribute("/proc/swaps").unwrap_or_default()).into_iter();
-    swaps.filter(|device| nodes.contains(device)).map(|_| Use::Swap { device: name.to_owned() }).collect()
+    let table = system.attribute("/proc/swaps").unwrap_or_default();
+    let swaps = text::swaps(&table).into_iter().filter(|node| nodes.contains(node));
+    swaps.map(|_| Use::Swap { device: name.to_owned() }).collect()
 }
 
 fn holder_use(system: &System, holder: &str) -> Use {

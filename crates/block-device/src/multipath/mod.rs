@@ -136,6 +136,11 @@ fn paths_to_map(id: &ScsiId, inventory: &Inventory) -> Result<Vec<String>> {
         let names = disks.iter().map(|disk| disk.name.clone()).collect();
         return Err(Error::Ambiguous { id: id.to_string(), disks: names });
     }
+    // multipath would call it by the other id, if at all.
+    if let Some((disk, other)) = disks.iter().find_map(|disk| Some((disk, disk.other_scsi_id.as_ref()?))) {
+        let (expected, found) = (id.to_string(), other.to_string());
+        return Err(Error::OtherDisk { disk: disk.name.clone(), expected, found });
+    }
     // With a map of its own, its users do not matter: nothing is done to it.
     for disk in disks.iter().filter(|disk| disk.map.is_none()) {
         let uses: Vec<Use> =

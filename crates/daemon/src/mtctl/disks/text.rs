@@ -9,7 +9,7 @@ use vmdk::DiskUuid;
 const SHOWN_USES: usize = 3;
 
 /// Without what a terminal would obey: models, labels and mount points come from outside.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::mtctl) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
