@@ -139,6 +139,10 @@ fn two_paths_are_one_disk() {
     );
     machine.program("dmsetup", "[ $1 = info ] && echo 'p|1'");
     assert_eq!(machine.inventory().disks[0].uses, [Use::PartitionMap { name: "p".into() }]);
+    machine.mount("253:1", "/mnt/retention");
+    let mounted = Use::Mounted { device: "/dev/mapper/p".into(), place: "/mnt/retention".into() };
+    let disk = machine.inventory().disks.remove(0);
+    assert_eq!((disk.uses, disk.role), (vec![mounted], Role::Retention), "a mount tells why it is open");
     assert!(inventory.duplicates().is_empty());
 }
 

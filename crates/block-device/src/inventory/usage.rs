@@ -123,9 +123,11 @@ impl Machine {
         }
     }
 
-    /// Open, and not only by the devices on it, which are uses of their own.
+    /// Open by something else than a mount, swap or a device on it, which are uses of their own.
     fn is_open(&self, device: &Device) -> bool {
-        device.holders.is_empty() && self.open_counts.get(device.shown()).is_some_and(|count| *count > 0)
+        let mounted = self.mounts.iter().any(|(name, _)| *name == device.name);
+        let explained = mounted || self.swaps.contains(&device.name) || !device.holders.is_empty();
+        !explained && self.open_counts.get(device.shown()).is_some_and(|count| *count > 0)
     }
 
     /// What a disk is for, as far as the machine knows.
