@@ -101,6 +101,16 @@ pub enum Error {
         /// Kernel name.
         disk: String,
     },
+    /// The name may stand for another disk after a restart.
+    #[error(
+        "{disk} is a name that can stand for another disk after a restart: name the disk by its SCSI id, {stable}"
+    )]
+    UnstableName {
+        /// The name that was given.
+        disk: String,
+        /// The name to give instead.
+        stable: String,
+    },
     /// The device that was opened has another SCSI id than the one wanted.
     #[error(
         "{disk} has the SCSI id {found}, not {expected}: another disk stands in its place; nothing was written"

@@ -38,6 +38,7 @@ pub mod partitions;
 mod scsi_id;
 mod signature;
 mod system;
+pub mod target_disk;
 mod usage;
 mod vpd;
 

@@ -303,6 +303,8 @@ pub enum Use {
         /// `/`, `/boot`, …
         place: String,
     },
+    /// fstab means it for the retention volume, which is not mounted.
+    KeptForRetention,
     /// A program has it open exclusively.
     Opened {
         /// Which, as far as it is known.
@@ -322,7 +324,8 @@ pub enum Role {
     Target,
     /// Something else uses it.
     Used,
-    /// Nothing uses it.
+    /// Nothing that can be seen uses it. A user that the kernel lists nowhere (a ZFS pool, a program) is found by the
+    /// exclusive open that every use begins with.
     Free,
 }
 

@@ -250,6 +250,9 @@ mod tests {
             "mtctl export web01 --disk disk0 --point nightly --format streamOptimized --to /tmp/a.vmdk",
             "mtctl resume web01",
             "mtctl resync web01",
+            "mtctl disks",
+            "mtctl disks 36000c29a0123456789abcdef01234567 --json",
+            "mtctl disks --watch --config /tmp/mtd.toml",
             "mtctl version --socket /tmp/mtd.sock",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

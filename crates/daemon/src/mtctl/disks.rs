@@ -26,18 +26,19 @@ pub(super) fn run(arguments: &DisksArguments, json: bool) -> Outcome {
         let mut inventory = Inventory::read_with(&system, &look);
         inventory.mark_targets(&system, &targets);
         let shown = show(&system, &inventory, arguments.disk.as_deref(), json);
-        if !arguments.watch {
-            return print(shown);
-        }
-        if !json && std::io::stdout().is_terminal() {
-            print!("{CLEAR}");
-        }
-        // A disk that is not there can still come.
-        print(shown);
-        if std::io::stdout().flush().is_err() {
-            return Outcome::Done;
-        }
-        changes.wait(LOOK_AGAIN);
+        let clear = arguments.watch && !json && std::io::stdout().is_terminal();
+        let outcome = print(if clear { CLEAR } else { "" }, shown);
+        match outcome {
+            // A disk that is not there can still come.
+            Ok(_) if arguments.watch => changes.wait(LOOK_AGAIN),
+            Ok(outcome) => return outcome,
+            // Nobody reads on.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Outcome::Done,
+            Err(error) => {
+                eprintln!("mtctl: cannot print: {error}");
+                return Outcome::Failed;
+            }
+        };
     }
 }
 
@@ -57,17 +58,18 @@ fn from_configuration(arguments: &DisksArguments) -> (Look, Vec<String>) {
     }
 }
 
-fn print(shown: Result<String, String>) -> Outcome {
-    match shown {
-        Ok(text) => {
-            print!("{text}");
-            Outcome::Done
-        }
-        Err(error) => {
-            eprintln!("mtctl: {error}");
-            Outcome::Failed
-        }
+fn print(before: &str, shown: Result<String, String>) -> std::io::Result<Outcome> {
+    let mut stdout = std::io::stdout().lock();
+    let (text, outcome) = match &shown {
+        Ok(text) => (text.as_str(), Outcome::Done),
+        Err(_) => ("", Outcome::Failed),
+    };
+    write!(stdout, "{before}{text}")?;
+    stdout.flush()?;
+    if let Err(error) = shown {
+        eprintln!("mtctl: {error}");
     }
+    Ok(outcome)
 }
 
 /// All disks, or the one with this name.

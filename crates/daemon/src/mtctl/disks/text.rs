@@ -93,6 +93,7 @@ fn briefly(used: &Use) -> String {
         Use::PathOf { map } => format!("map {map}"),
         Use::PartitionMap { name } => format!("open map {name}"),
         Use::Holder { name } => name.clone(),
+        Use::KeptForRetention => "retention volume".into(),
         Use::Opened { by } => by.clone(),
     })
 }
@@ -144,7 +145,7 @@ fn facts(disk: &AttachedDisk) -> Vec<(&'static str, String)> {
     }
     facts.push(("size", format!("{} ({} bytes)", disk.size, disk.size.0)));
     facts.push(("sectors", format!("{} bytes, physically {}", disk.logical_sector, disk.physical_sector)));
-    facts.push(("model", model(disk)));
+    facts.extend(Some(model(disk)).filter(|model| !model.is_empty()).map(|model| ("model", model)));
     facts.extend(disk.serial.clone().map(|serial| ("serial number", serial)));
     let access = if disk.read_only { "can only be read" } else { "can be written" };
     facts.push(("access", format!("{access}{}", if disk.removable { ", can be taken out" } else { "" })));
