@@ -68,7 +68,10 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
         replace(&path, b"two", 0o640).unwrap();
-        assert_eq!((fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode() & 0o777), (b"two".to_vec(), 0o604));
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode() & 0o777),
+            (b"two".to_vec(), 0o604)
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

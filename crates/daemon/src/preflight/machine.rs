@@ -107,6 +107,16 @@ impl Machine {
         }
     }
 
+    /// Where the state folder really lies.
+    pub fn state_path(&self) -> PathBuf {
+        self.system().path(self.state_folder())
+    }
+
+    /// Seconds since the epoch, when the checks began.
+    pub fn now(&self) -> u64 {
+        self.options.now
+    }
+
     pub(super) fn system(&self) -> &System {
         &self.options.system
     }
@@ -190,7 +200,9 @@ impl Machine {
     /// Whether systemd starts one of these units at boot.
     pub(super) fn enabled(&self, units: &[&str]) -> Result<bool, Unknown> {
         let states = self.unit_states("is-enabled", units)?;
-        Ok(states.iter().any(|state| state.starts_with("enabled") || state == "static" || state == "generated"))
+        Ok(states
+            .iter()
+            .any(|state| state.starts_with("enabled") || state == "static" || state == "generated"))
     }
 
     /// One state for each unit; the exit status only repeats them.

@@ -18,6 +18,8 @@ mod facts;
 mod fix;
 mod machine;
 mod multipath;
+#[cfg(test)]
+mod page;
 mod report;
 mod server;
 #[cfg(test)]
@@ -92,7 +94,7 @@ pub struct Check {
     /// Why there is this rule, and what happened in the old product without it.
     pub why: &'static str,
     look: fn(&Machine) -> Look,
-    mend: Option<fn(&Machine) -> Result<Vec<Change>, Unknown>>,
+    mend: Option<Mend>,
 }
 
 impl Check {
@@ -106,6 +108,9 @@ impl Check {
         Row::new(self, (self.look)(machine))
     }
 }
+
+/// What changes mend it.
+type Mend = fn(&Machine) -> Result<Vec<Change>, Unknown>;
 
 /// What a look brings.
 type Look = Result<Finding, Unknown>;
@@ -173,6 +178,11 @@ pub fn find(id: &str) -> Result<&'static Check, String> {
             None => format!("there is no check {id:?}: mtctl check lists those there are"),
         }
     })
+}
+
+/// The configuration server that an address stands for: a name or IP address, with or without a port.
+pub fn server_address(text: &str) -> Option<crate::config::Server> {
+    server::parse_address(text, crate::config::CONTROL_PORT)
 }
 
 /// Looks at the machine, at all of it or only by the checks named.

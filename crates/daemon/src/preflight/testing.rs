@@ -75,7 +75,10 @@ const FILES: [(&str, &str); 17] = [
     ("/sys/class/net/ens160/device/vendor", "0x15ad\n"),
     ("/sys/class/net/lo/address", "00:00:00:00:00:00\n"),
     ("/etc/hosts", "127.0.0.1 localhost\n10.0.0.5 mt.example mt\n"),
-    ("/etc/network/interfaces", "source /etc/network/interfaces.d/*\nauto lo ens160\niface ens160 inet dhcp\n"),
+    (
+        "/etc/network/interfaces",
+        "source /etc/network/interfaces.d/*\nauto lo ens160\niface ens160 inet dhcp\n",
+    ),
     (
         "/etc/fstab",
         "/dev/sda1 / ext4 defaults 0 1\n/dev/mapper/36000c29bbbbbbbbbbbbbbbbbbbbbbbb2 /mnt/retention ext4 rw,nofail 0 2\n",

@@ -84,16 +84,29 @@ fn system_disk(machine: &Machine) -> Look {
     let found = format!("{}, {} GB", disk.name, disk.size.0 / 1_000_000_000);
     match disk.size.0 >= SYSTEM_DISK {
         true => Finding::good(found),
-        false => {
-            Finding::broken(found, "make the disk larger in vCenter, then its partition and file system; or install anew")
-        }
+        false => Finding::broken(
+            found,
+            "make the disk larger in vCenter, then its partition and file system; or install anew",
+        ),
     }
 }
 
 /// Places that belong to the system.
 const SYSTEM_PLACES: [&str; 14] = [
-    "/", "/boot", "/boot/efi", "/usr", "/usr/local", "/var", "/var/lib", "/var/log", "/var/cache", "/var/tmp",
-    "/tmp", "/home", "/opt", "/srv",
+    "/",
+    "/boot",
+    "/boot/efi",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/cache",
+    "/var/tmp",
+    "/tmp",
+    "/home",
+    "/opt",
+    "/srv",
 ];
 
 fn root_not_on_lvm(machine: &Machine) -> Look {
@@ -104,7 +117,8 @@ fn root_not_on_lvm(machine: &Machine) -> Look {
     let system = mounts.iter().filter(|mount| SYSTEM_PLACES.contains(&mount.place.as_str()));
     let on_lvm = system.filter(|mount| {
         let (major, minor) = mount.number;
-        lies_on_lvm(machine, &format!("/sys/dev/block/{major}:{minor}"), 0) || volume_by_name(machine, &mount.source)
+        lies_on_lvm(machine, &format!("/sys/dev/block/{major}:{minor}"), 0)
+            || volume_by_name(machine, &mount.source)
     });
     let places: Vec<&str> = on_lvm.map(|mount| mount.place.as_str()).collect();
     match places.is_empty() {
@@ -124,13 +138,15 @@ fn lies_on_lvm(machine: &Machine, device: &str, depth: u32) -> bool {
         return true;
     }
     let below = machine.system().names(format!("{device}/slaves"));
-    depth < DEEPEST && below.iter().any(|name| lies_on_lvm(machine, &format!("/sys/class/block/{name}"), depth + 1))
+    depth < DEEPEST
+        && below.iter().any(|name| lies_on_lvm(machine, &format!("/sys/class/block/{name}"), depth + 1))
 }
 
 /// File systems such as btrfs have no device number of their own, but name their device.
 fn volume_by_name(machine: &Machine, source: &str) -> bool {
     let Some(name) = source.strip_prefix("/dev/mapper/") else { return false };
-    let mut maps = machine.system().names("/sys/block").into_iter().filter(|kernel| kernel.starts_with("dm-"));
+    let mut maps =
+        machine.system().names("/sys/block").into_iter().filter(|kernel| kernel.starts_with("dm-"));
     maps.any(|kernel| {
         let device = format!("/sys/block/{kernel}");
         machine.system().attribute(format!("{device}/dm/name")).as_deref() == Some(name)
@@ -180,7 +196,8 @@ fn duplicates(machine: &Machine) -> Look {
         }
     }
     let doubled = by_id.iter().filter(|(_, names)| names.len() > 1);
-    let shown: Vec<String> = doubled.map(|(id, names)| format!("{} have {id}", names.join(" and "))).collect();
+    let shown: Vec<String> =
+        doubled.map(|(id, names)| format!("{} have {id}", names.join(" and "))).collect();
     match shown.is_empty() {
         true => Finding::good("none"),
         false => Finding::broken(
@@ -193,7 +210,8 @@ fn duplicates(machine: &Machine) -> Look {
 fn controllers(machine: &Machine) -> Look {
     let paravirtual =
         |disk: &&AttachedDisk| disk.paths.iter().any(|path| path.controller == Controller::ParavirtualScsi);
-    let names: Vec<&str> = machine.disks()?.iter().filter(paravirtual).map(|disk| disk.name.as_str()).collect();
+    let names: Vec<&str> =
+        machine.disks()?.iter().filter(paravirtual).map(|disk| disk.name.as_str()).collect();
     match names.is_empty() {
         true => Finding::good("no paravirtual SCSI controller is in use"),
         false => Finding::broken(

@@ -121,6 +121,8 @@ fn memory(machine: &Machine) -> Look {
     let found = Bytes(total).to_string();
     match total >= ENOUGH {
         true => Finding::good(found),
-        false => Finding::broken(found, "shut this machine down, give it 6 GB of memory or more, and start it"),
+        false => {
+            Finding::broken(found, "shut this machine down, give it 6 GB of memory or more, and start it")
+        }
     }
 }

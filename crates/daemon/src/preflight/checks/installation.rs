@@ -60,9 +60,11 @@ const COMPATIBLE: &str = "/usr/local/ASR/";
 
 fn installation(machine: &Machine) -> Look {
     let program = machine.options.program.as_ref();
-    let program = program.ok_or_else(|| Unknown::because("the system does not tell where this program lies"))?;
+    let program =
+        program.ok_or_else(|| Unknown::because("the system does not tell where this program lies"))?;
     let shown = program.display().to_string();
-    let passing = PASSING_PLACES.iter().any(|place| shown.starts_with(place)) && !shown.starts_with(COMPATIBLE);
+    let passing =
+        PASSING_PLACES.iter().any(|place| shown.starts_with(place)) && !shown.starts_with(COMPATIBLE);
     match passing {
         false => Finding::good(shown),
         true => Finding::broken(
@@ -76,8 +78,12 @@ fn configuration(machine: &Machine) -> Look {
     let path = machine.options.config.display();
     match &machine.config {
         Ok(Some(config)) => Finding::good(format!("{path}: {} items", config.items.len())),
-        Ok(None) => Finding::broken(format!("{path} does not exist"), "install the package, which brings it, again"),
-        Err(unknown) => Finding::broken(unknown.why.clone(), "mtd --check says what is wrong, one thing at a time"),
+        Ok(None) => {
+            Finding::broken(format!("{path} does not exist"), "install the package, which brings it, again")
+        }
+        Err(unknown) => {
+            Finding::broken(unknown.why.clone(), "mtd --check says what is wrong, one thing at a time")
+        }
     }
 }
 
@@ -128,9 +134,10 @@ fn folders(machine: &Machine) -> Look {
             None => continue,
             Some(Wrong::Missing) => ("does not exist".to_owned(), format!("mkdir -p -m {mode:o} {path}")),
             Some(Wrong::NoFolder) => ("is no folder".to_owned(), format!("move {path} away")),
-            Some(Wrong::NotWritable) => {
-                ("cannot be written".to_owned(), "run this as root; if it is, see dmesg: is the disk read-only?".into())
-            }
+            Some(Wrong::NotWritable) => (
+                "cannot be written".to_owned(),
+                "run this as root; if it is, see dmesg: is the disk read-only?".into(),
+            ),
             Some(Wrong::OpenToOthers(mode)) => {
                 (format!("can be read by everybody (mode {mode:o})"), format!("chmod o= {path}"))
             }
@@ -159,7 +166,8 @@ const UNIT: &str = "master-target.service";
 
 fn service(machine: &Machine) -> Look {
     let (enabled, active) = (machine.enabled(&[UNIT])?, machine.active(&[UNIT])?);
-    let remedy = format!("systemctl enable {UNIT}; systemctl start {UNIT}; journalctl -u {UNIT} says why it stops");
+    let remedy =
+        format!("systemctl enable {UNIT}; systemctl start {UNIT}; journalctl -u {UNIT} says why it stops");
     match (enabled, active) {
         (true, true) => Finding::good("runs, and starts at boot"),
         (false, true) => Finding::broken("runs, but does not start at boot", remedy),

@@ -118,7 +118,8 @@ fn unmapped(machine: &Machine) -> Result<(Vec<String>, Vec<String>, usize), Unkn
     let ids = wanted_ids(machine)?;
     let count = ids.len();
     let mapped = |id: &String| disks.iter().any(|disk| disk.map.as_ref().is_some_and(|map| map.wwid == *id));
-    let attached = |id: &String| disks.iter().any(|disk| disk.scsi_id.as_ref().is_some_and(|own| own.as_str() == id));
+    let attached =
+        |id: &String| disks.iter().any(|disk| disk.scsi_id.as_ref().is_some_and(|own| own.as_str() == id));
     let (attached, absent) = ids.into_iter().filter(|id| !mapped(id)).partition(attached);
     Ok((attached, absent, count))
 }
@@ -148,7 +149,8 @@ fn map_wanted(machine: &Machine) -> Result<Vec<Change>, Unknown> {
 }
 
 fn paths(machine: &Machine) -> Look {
-    let is_bad = |state: &Option<String>, bad: &[&str]| state.as_deref().is_some_and(|state| bad.contains(&state));
+    let is_bad =
+        |state: &Option<String>, bad: &[&str]| state.as_deref().is_some_and(|state| bad.contains(&state));
     let mut failed = Vec::new();
     for disk in machine.disks()?.iter().filter(|disk| disk.map.is_some()) {
         for path in &disk.paths {
@@ -228,7 +230,8 @@ const FUTURE_DISK: [&str; 4] = [
 
 fn lvm_filter(machine: &Machine) -> Look {
     let text = filter_text(machine)?;
-    let filter = text.as_deref().map_or_else(|| Ok(Filter::none()), Filter::parse).map_err(Unknown::because)?;
+    let filter =
+        text.as_deref().map_or_else(|| Ok(Filter::none()), Filter::parse).map_err(Unknown::because)?;
     let system = machine.system_disk()?.name.as_str();
     let others = machine.disks()?.iter().filter(|disk| disk.name != system);
     let taken = others.filter(|disk| names_of(machine, disk).iter().any(|names| filter.accepts(names)));
@@ -253,15 +256,17 @@ const LVM_FILE: &str = "/etc/lvm/lvm.conf";
 fn filter_line(machine: &Machine) -> Result<String, Unknown> {
     let disk = machine.system_disk()?;
     let needs_lvm = disk.partitions.iter().map(|partition| &partition.signature).chain([&disk.signature]);
-    let needs_lvm = needs_lvm.flatten().any(|found| {
-        matches!(found, block_device::inventory::Signature::LvmMember { .. })
-    });
+    let needs_lvm = needs_lvm
+        .flatten()
+        .any(|found| matches!(found, block_device::inventory::Signature::LvmMember { .. }));
     match (needs_lvm, &disk.scsi_id) {
         (false, _) => Ok("devices/global_filter = [ \"r|.*|\" ]".to_owned()),
         (true, Some(id)) => Ok(format!(
             "devices/global_filter = [ \"a|^/dev/disk/by-id/scsi-{id}(-part[0-9]+)?$|\", \"r|.*|\" ]"
         )),
-        (true, None) => Err(Unknown::because(format!("the system lies on LVM on {}, which has no id", disk.name))),
+        (true, None) => {
+            Err(Unknown::because(format!("the system lies on LVM on {}, which has no id", disk.name)))
+        }
     }
 }
 

@@ -151,7 +151,9 @@ fn comes_up(machine: &Machine, adapter: &str) -> bool {
         return true;
     }
     let netplan = ["/etc/netplan", "/run/netplan", "/lib/netplan"];
-    if netplan.iter().any(|folder| texts(machine, folder, ".yaml").iter().any(|text| network::netplan_names(text, adapter))) {
+    if netplan.iter().any(|folder| {
+        texts(machine, folder, ".yaml").iter().any(|text| network::netplan_names(text, adapter))
+    }) {
         return true;
     }
     let mac = machine.system().attribute(format!("/sys/class/net/{adapter}/address"));
@@ -163,12 +165,14 @@ fn comes_up(machine: &Machine, adapter: &str) -> bool {
         return true;
     }
     let connections = texts(machine, "/etc/NetworkManager/system-connections", "");
-    connections.iter().any(|text| network::network_manager_starts(text, adapter)) && manages(machine, "NetworkManager")
+    connections.iter().any(|text| network::network_manager_starts(text, adapter))
+        && manages(machine, "NetworkManager")
 }
 
 fn adapters_at_boot(machine: &Machine) -> Look {
     let adapters = adapters(machine)?;
-    let down: Vec<&str> = adapters.iter().map(String::as_str).filter(|name| !comes_up(machine, name)).collect();
+    let down: Vec<&str> =
+        adapters.iter().map(String::as_str).filter(|name| !comes_up(machine, name)).collect();
     let remedy = |name: &&str| format!("auto {name}; iface {name} inet dhcp (or static, with its address)");
     match down.is_empty() {
         true => Finding::good(adapters.join(", ")),
@@ -190,7 +194,9 @@ fn proxy(machine: &Machine) -> Look {
     let mut set = Vec::new();
     let mut exceptions = Vec::new();
     let mut note = |place: &str, settings: Settings| {
-        set.extend(settings.proxies.iter().map(|proxy| format!("{} = {} ({place})", proxy.name, proxy.shown)));
+        set.extend(
+            settings.proxies.iter().map(|proxy| format!("{} = {} ({place})", proxy.name, proxy.shown)),
+        );
         exceptions.extend(settings.exceptions);
     };
     let mut own = Settings::default();
@@ -205,7 +211,11 @@ fn proxy(machine: &Machine) -> Look {
     texts(machine, "/etc/profile.d", ".sh").iter().for_each(|text| profiles.add_assignments(text));
     note("/etc/profile.d", profiles);
     let apt = machine.apt_settings().ok().and_then(|dump| apt_setting(dump, "Acquire::http::Proxy"));
-    let apt = if apt.is_some_and(|proxy| !proxy.is_empty()) { "; apt has one of its own, which does no harm" } else { "" };
+    let apt = if apt.is_some_and(|proxy| !proxy.is_empty()) {
+        "; apt has one of its own, which does no harm"
+    } else {
+        ""
+    };
     let host = machine.configuration_server().map(|server| server.address).ok();
     let excepted = Settings { proxies: Vec::new(), exceptions };
     match (set.is_empty(), host.filter(|host| excepted.excepts(host))) {

@@ -76,7 +76,8 @@ fn operating_system(machine: &Machine) -> Look {
     let name = os_release(&text, "PRETTY_NAME").unwrap_or("a system without a name");
     let architecture = machine.packages()?.architecture().unwrap_or("unknown").to_owned();
     let found = format!("{name}, {architecture}");
-    let ubuntu = os_release(&text, "ID") == Some("ubuntu") && os_release(&text, "VERSION_ID") == Some("16.04");
+    let ubuntu =
+        os_release(&text, "ID") == Some("ubuntu") && os_release(&text, "VERSION_ID") == Some("16.04");
     match ubuntu && architecture == "amd64" {
         true => Finding::good(found),
         false => Finding::broken(
@@ -93,11 +94,16 @@ fn kernel(machine: &Machine) -> Look {
     if kernel.is_some_and(|kernel| supported.iter().any(|line| line.allows(&kernel))) {
         return Finding::good(release);
     }
-    let newest: Vec<String> =
-        supported.iter().map(|line| format!("linux-image-{}-{}-{}", line.version, line.newest, line.flavour)).collect();
+    let newest: Vec<String> = supported
+        .iter()
+        .map(|line| format!("linux-image-{}-{}-{}", line.version, line.newest, line.flavour))
+        .collect();
     Finding::broken(
         format!("{release} is not a supported kernel"),
-        format!("apt-get install one of {}; start it from GRUB's menu; then mtctl check --fix holds it", newest.join(", ")),
+        format!(
+            "apt-get install one of {}; start it from GRUB's menu; then mtctl check --fix holds it",
+            newest.join(", ")
+        ),
     )
 }
 

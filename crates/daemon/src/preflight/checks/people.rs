@@ -34,11 +34,17 @@ fn attested(machine: &Machine, id: &str) -> Look {
     let answer = format!("look in vCenter, then: mtctl check --attest {id} --by NAME");
     let attestations = machine.attestations()?;
     let Some(attestation) = attestations.of(id) else {
-        return Err(Unknown::until("this cannot be seen from inside the machine, and nobody has answered", answer));
+        return Err(Unknown::until(
+            "this cannot be seen from inside the machine, and nobody has answered",
+            answer,
+        ));
     };
     let who = format!("{} on {}", attestation.by, time::format(attestation.time.saturating_mul(SECOND)));
     match attestation.days_left(machine.options.now) {
         Some(days) => Finding::good(format!("said by {who}, holds for {days} more days")),
-        None => Err(Unknown::until(format!("the answer of {who} is too old, or its time is in the future"), answer)),
+        None => Err(Unknown::until(
+            format!("the answer of {who} is too old, or its time is in the future"),
+            answer,
+        )),
     }
 }

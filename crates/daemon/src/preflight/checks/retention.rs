@@ -95,7 +95,8 @@ fn carries(disk: &AttachedDisk, (major, minor): (u64, u64)) -> bool {
 fn is_called(disk: &AttachedDisk, device: &str) -> bool {
     if let Some(wanted) = device.strip_prefix("UUID=") {
         let wanted = wanted.trim_matches('"');
-        let signatures = disk.partitions.iter().map(|partition| &partition.signature).chain([&disk.signature]);
+        let signatures =
+            disk.partitions.iter().map(|partition| &partition.signature).chain([&disk.signature]);
         return signatures.flatten().any(|signature| match signature {
             Signature::FileSystem { uuid, .. } => uuid.as_deref() == Some(wanted),
             _ => false,
@@ -181,7 +182,10 @@ fn eligible(machine: &Machine) -> Look {
     broken.extend(disk.uses.iter().filter(|one| is_foreign(one, &volume.folder)).map(ToString::to_string));
     match broken.is_empty() {
         true => Finding::good(format!("{}, {}", disk.name, kind.map_or("no file system", |kind| kind))),
-        false => Finding::broken(format!("{}: {}", disk.name, broken.join("; ")), format!("use another disk: {PREPARE}")),
+        false => Finding::broken(
+            format!("{}: {}", disk.name, broken.join("; ")),
+            format!("use another disk: {PREPARE}"),
+        ),
     }
 }
 
@@ -196,7 +200,11 @@ fn is_foreign(one: &Use, folder: &str) -> bool {
     match one {
         Use::Mounted { place, .. } => place != folder,
         Use::PathOf { .. } | Use::PartitionMap { .. } | Use::Opened { .. } => false,
-        Use::Swap { .. } | Use::LogicalVolume { .. } | Use::Raid { .. } | Use::Holder { .. } | Use::System { .. } => true,
+        Use::Swap { .. }
+        | Use::LogicalVolume { .. }
+        | Use::Raid { .. }
+        | Use::Holder { .. }
+        | Use::System { .. } => true,
     }
 }
 
@@ -216,12 +224,18 @@ fn in_fstab(machine: &Machine) -> Look {
         );
     }
     if entry.options.iter().any(|option| option == "noauto") {
-        return Finding::broken("the entry says noauto, so the volume is not mounted at boot", format!("change it to: {line}"));
+        return Finding::broken(
+            "the entry says noauto, so the volume is not mounted at boot",
+            format!("change it to: {line}"),
+        );
     }
     match entry.options.iter().any(|option| option == "nofail") {
         true => Finding::good(entry.device.clone()),
         false => Finding::weak(
-            format!("the entry for {} has no nofail: without the disk this machine does not boot", entry.device),
+            format!(
+                "the entry for {} has no nofail: without the disk this machine does not boot",
+                entry.device
+            ),
             format!("change it to: {line}"),
         ),
     }

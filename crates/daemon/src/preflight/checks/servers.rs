@@ -92,12 +92,16 @@ fn configuration_server(machine: &Machine) -> Look {
         Err(failure @ (Failure::Refused { .. } | Failure::Filtered { .. } | Failure::Unreachable { .. })) => {
             Finding::broken(
                 failure.to_string(),
-                format!("start the server; open TCP port {} to it in every firewall; look at route and VPN", server.port),
+                format!(
+                    "start the server; open TCP port {} to it in every firewall; look at route and VPN",
+                    server.port
+                ),
             )
         }
-        Err(failure) => {
-            Finding::broken(failure.to_string(), "give the address of the configuration server: --cs ADDRESS[:PORT]")
-        }
+        Err(failure) => Finding::broken(
+            failure.to_string(),
+            "give the address of the configuration server: --cs ADDRESS[:PORT]",
+        ),
     }
 }
 
@@ -115,12 +119,18 @@ fn certificate(machine: &Machine) -> Look {
     let validity = learned(&shown, answer, answer.certificate.as_ref())?;
     let now = machine.options.now;
     let date = |seconds: u64| time::format(seconds.saturating_mul(SECOND));
-    let renew = "look at the clocks of both; if they are right, renew the certificate of the configuration server";
+    let renew =
+        "look at the clocks of both; if they are right, renew the certificate of the configuration server";
     if now < validity.from {
-        return Finding::broken(format!("not valid before {}; here it is {}", date(validity.from), date(now)), renew);
+        return Finding::broken(
+            format!("not valid before {}; here it is {}", date(validity.from), date(now)),
+            renew,
+        );
     }
     match now > validity.until {
-        true => Finding::broken(format!("expired on {}; here it is {}", date(validity.until), date(now)), renew),
+        true => {
+            Finding::broken(format!("expired on {}; here it is {}", date(validity.until), date(now)), renew)
+        }
         false => Finding::good(format!("valid until {}", date(validity.until))),
     }
 }
@@ -137,7 +147,9 @@ fn version(machine: &Machine) -> Look {
         true => Finding::good(format!("{ours}, configuration server {theirs}")),
         false => Finding::broken(
             format!("{ours} is newer than the configuration server, {theirs}"),
-            format!("upgrade the configuration server to {our_release}, or install master target {their_release}"),
+            format!(
+                "upgrade the configuration server to {our_release}, or install master target {their_release}"
+            ),
         ),
     }
 }
@@ -153,7 +165,10 @@ fn process_server(machine: &Machine) -> Look {
         Ok(()) => Finding::good(server::shown(&server)),
         Err(failure) => Finding::broken(
             failure.to_string(),
-            format!("start the server; open TCP port {} to it in every firewall; look at route and VPN", server.port),
+            format!(
+                "start the server; open TCP port {} to it in every firewall; look at route and VPN",
+                server.port
+            ),
         ),
     }
 }
@@ -162,7 +177,8 @@ fn synchronised(machine: &Machine) -> Look {
     let status = machine.system().run("timedatectl", &["status"], PROGRAM_TIMEOUT);
     let says = |text: &str, answer: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-        lines.any(|(key, value)| key.trim().to_lowercase().ends_with("synchronized") && value.trim() == answer)
+        lines
+            .any(|(key, value)| key.trim().to_lowercase().ends_with("synchronized") && value.trim() == answer)
     };
     let status = status.map(|output| output.stdout);
     if status.as_ref().is_ok_and(|text| says(text, "yes")) {

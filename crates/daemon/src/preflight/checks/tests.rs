@@ -163,8 +163,12 @@ fn a_configuration_server_that_cannot_be_reached() {
         Failure::AnotherServer { address: address(), status: 404 },
     ];
     for failure in failures {
-        let silent =
-            [("configuration-server", Failed), ("cs-certificate", CannotTell), ("version", CannotTell), ("clock-skew", CannotTell)];
+        let silent = [
+            ("configuration-server", Failed),
+            ("cs-certificate", CannotTell),
+            ("version", CannotTell),
+            ("clock-skew", CannotTell),
+        ];
         breaks(&silent, |m| {
             m.configuration_server.version = Err(failure);
             m.configuration_server.certificate = None;
@@ -191,14 +195,18 @@ fn a_configuration_with_an_error() {
 
 #[test]
 fn no_configuration_yet() {
-    let mut expected = ["configuration-server", "cs-certificate", "version", "clock-skew"].map(|id| (id, CannotTell)).to_vec();
+    let mut expected = ["configuration-server", "cs-certificate", "version", "clock-skew"]
+        .map(|id| (id, CannotTell))
+        .to_vec();
     expected.push(("configuration", Failed));
     breaks(&expected, |m| m.remove("/etc/master-target/mtd.toml"));
 }
 
 #[test]
 fn a_proxy_that_is_not_for_the_configuration_server_does_no_harm() {
-    breaks(&[], |m| m.write("/etc/environment", "http_proxy=http://proxy:3128\nno_proxy=localhost,.example\n"));
+    breaks(&[], |m| {
+        m.write("/etc/environment", "http_proxy=http://proxy:3128\nno_proxy=localhost,.example\n")
+    });
 }
 
 #[test]
@@ -218,7 +226,8 @@ fn other_ways_to_be_right() {
 
 #[test]
 fn a_fresh_machine_says_what_to_do_about_the_retention_volume() {
-    let expected = [("retention-mounted", Failed), ("retention-eligible", CannotTell), ("retention-fstab", Failed)];
+    let expected =
+        [("retention-mounted", Failed), ("retention-eligible", CannotTell), ("retention-fstab", Failed)];
     breaks(&expected, |m| {
         m.write("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         m.write("/etc/fstab", "");
@@ -265,16 +274,29 @@ fn rubbish_everywhere_panics_nowhere() {
         std::iter::repeat_with(next).take(600).collect()
     };
     let files = [
-        "/etc/os-release", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/hostname", "/proc/meminfo",
-        "/proc/self/mountinfo", "/sys/devices/system/cpu/online", "/sys/class/dmi/id/sys_vendor", "/etc/hosts",
-        "/etc/network/interfaces", "/etc/fstab", "/etc/master-target/mtd.toml", "/etc/environment",
-        "/etc/multipath/conf.d/master-target.conf", "/var/lib/master-target/attestations.json", "/noise",
+        "/etc/os-release",
+        "/proc/sys/kernel/osrelease",
+        "/proc/sys/kernel/hostname",
+        "/proc/meminfo",
+        "/proc/self/mountinfo",
+        "/sys/devices/system/cpu/online",
+        "/sys/class/dmi/id/sys_vendor",
+        "/etc/hosts",
+        "/etc/network/interfaces",
+        "/etc/fstab",
+        "/etc/master-target/mtd.toml",
+        "/etc/environment",
+        "/etc/multipath/conf.d/master-target.conf",
+        "/var/lib/master-target/attestations.json",
+        "/noise",
     ];
     for (seed, path) in (0..).zip(files) {
         machine.write(path, "");
         std::fs::write(machine.path(path), rubbish(seed)).unwrap();
     }
-    for program in ["ip", "lvmconfig", "apt-config", "timedatectl", "systemctl", "dpkg-query", "systemd-detect-virt"] {
+    for program in
+        ["ip", "lvmconfig", "apt-config", "timedatectl", "systemctl", "dpkg-query", "systemd-detect-virt"]
+    {
         machine.program(program, &format!("cat {}", machine.path("/noise").display()));
     }
     let report = machine.report();

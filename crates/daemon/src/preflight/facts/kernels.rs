@@ -53,8 +53,10 @@ mod tests {
 
     #[test]
     fn the_table_is_the_published_one() {
-        let lines: Vec<String> =
-            supported().iter().map(|line| format!("{}-{}-{}", line.version, line.newest, line.flavour)).collect();
+        let lines: Vec<String> = supported()
+            .iter()
+            .map(|line| format!("{}-{}-{}", line.version, line.newest, line.flavour))
+            .collect();
         assert_eq!(lines, ["4.4.0-81-generic", "4.8.0-56-generic", "4.10.0-24-generic"]);
     }
 

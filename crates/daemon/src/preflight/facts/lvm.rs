@@ -34,7 +34,8 @@ impl Filter {
 
     /// Whether LVM takes a device with these names.
     pub(crate) fn accepts(&self, names: &[String]) -> bool {
-        let decide = |name: &String| self.patterns.iter().find(|p| p.expression.is_match(name)).map(|p| p.accepts);
+        let decide =
+            |name: &String| self.patterns.iter().find(|p| p.expression.is_match(name)).map(|p| p.accepts);
         let decisions: Vec<bool> = names.iter().filter_map(decide).collect();
         decisions.is_empty() || decisions.contains(&true)
     }
@@ -78,7 +79,8 @@ fn pattern(text: &str) -> Result<Pattern, String> {
         None => return Err(problem("has no expression")),
     };
     let expression = characters.as_str().strip_suffix(closing).ok_or_else(|| problem("does not end"))?;
-    let expression = Regex::new(expression).map_err(|_| problem("is an expression that is not understood here"))?;
+    let expression =
+        Regex::new(expression).map_err(|_| problem("is an expression that is not understood here"))?;
     Ok(Pattern { accepts, expression })
 }
 

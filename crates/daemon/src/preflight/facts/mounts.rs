@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn fstab_is_read() {
-        let entries = fstab("# c\n/dev/sda1 / ext4\n\n/dev/mapper/3a /mnt/retention/ ext4 rw,nofail 0 2\nx\n");
+        let entries =
+            fstab("# c\n/dev/sda1 / ext4\n\n/dev/mapper/3a /mnt/retention/ ext4 rw,nofail 0 2\nx\n");
         assert_eq!(entries.len(), 2);
         assert_eq!((entries[1].place.as_str(), entries[1].options.len()), ("/mnt/retention", 2));
         assert_eq!(entries[0].options, ["defaults"]);

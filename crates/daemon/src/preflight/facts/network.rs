@@ -50,7 +50,7 @@ pub(crate) fn networkd_matches(text: &str, adapter: &str, mac: Option<&str>) -> 
     let names = settings(text, "Match", "Name");
     let macs = settings(text, "Match", "MACAddress");
     if names.is_empty() && macs.is_empty() {
-        return settings(text, "Match", "Type").iter().any(|kind| *kind == "ether");
+        return settings(text, "Match", "Type").contains(&"ether");
     }
     let named = names.iter().flat_map(|names| names.split_whitespace()).any(|glob| globs(glob, adapter));
     let has_mac = |listed: &&str| {
@@ -62,7 +62,7 @@ pub(crate) fn networkd_matches(text: &str, adapter: &str, mac: Option<&str>) -> 
 /// Whether a connection file of NetworkManager brings an adapter up.
 pub(crate) fn network_manager_starts(text: &str, adapter: &str) -> bool {
     let section = "connection";
-    let manual = settings(text, section, "autoconnect").iter().any(|value| *value == "false");
+    let manual = settings(text, section, "autoconnect").contains(&"false");
     let names = settings(text, section, "interface-name");
     !manual && !settings(text, section, "type").is_empty() && (names.is_empty() || names.contains(&adapter))
 }
@@ -131,9 +131,13 @@ mod tests {
 
     #[test]
     fn globs_match_whole_names() {
-        for (pattern, text, expected) in
-            [("*", "", true), ("e*0", "ens160", true), ("e*1", "ens160", false), ("e?h", "eth", true), ("", "a", false)]
-        {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("e*0", "ens160", true),
+            ("e*1", "ens160", false),
+            ("e?h", "eth", true),
+            ("", "a", false),
+        ] {
             assert_eq!(globs(pattern, text), expected, "{pattern} {text}");
         }
     }

@@ -69,6 +69,8 @@ mod tests {
         settings.add_assignments("# http_proxy=x\nexport HTTPS_PROXY=\"http://eve:pass@proxy:3128/\"\nA=b\nno_proxy='.example, 10.0.0.9'\n");
         assert_eq!(settings.proxies.len(), 1);
         assert_eq!(settings.proxies[0].shown, "http://…@proxy:3128/");
-        assert!(settings.excepts("cs.example") && settings.excepts("10.0.0.9") && !settings.excepts("cs.other"));
+        assert!(
+            settings.excepts("cs.example") && settings.excepts("10.0.0.9") && !settings.excepts("cs.other")
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Time for a program: apt-get may have to fetch packages over a slow line.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A change, with all that is needed to take it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,9 @@ impl Change {
 
     /// The same, each with these words at its end.
     pub(crate) fn run(run: &[&str], undo: Option<&[&str]>, words: &[String]) -> Change {
-        let command = |begin: &[&str]| begin.iter().map(|word| (*word).to_owned()).chain(words.iter().cloned()).collect();
+        let command = |begin: &[&str]| {
+            begin.iter().map(|word| (*word).to_owned()).chain(words.iter().cloned()).collect()
+        };
         Change::Run { run: command(run), undo: undo.map(command) }
     }
 
@@ -75,7 +77,10 @@ impl Change {
         let Change::Block { path, comment, .. } = self else { return Ok(()) };
         let text = read(system, path)?.unwrap_or_default();
         match block::begins(&text, comment) && block::without(&text, comment).is_none() {
-            true => Err(FixError::Refused { path: path.clone(), problem: "the end of our block is missing in it" }),
+            true => Err(FixError::Refused {
+                path: path.clone(),
+                problem: "the end of our block is missing in it",
+            }),
             false => Ok(()),
         }
     }
@@ -88,7 +93,9 @@ impl Change {
                 let text = read(system, path)?.unwrap_or_default();
                 write(system, path, &block::with(&text, comment, lines))
             }
-            Change::MakeFolder { path, mode } => make_folder(&system.path(path), *mode).map_err(in_file(path)),
+            Change::MakeFolder { path, mode } => {
+                make_folder(&system.path(path), *mode).map_err(in_file(path))
+            }
             Change::SetMode { path, after, .. } => set_mode(system, path, *after),
             Change::MapDisk { disk } => Ok(map_disk(system, disk)?),
         }

@@ -8,6 +8,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
+/// Its name in the state folder.
+pub(super) const FILE: &str = "fixes.json";
+
 const FORMAT: u32 = 1;
 
 /// How far a change got.
@@ -55,7 +58,7 @@ impl Ledger {
     pub(super) fn open(machine: &Machine) -> Result<Ledger, FixError> {
         let state = machine.state_folder();
         let folder = machine.system().path(&state);
-        let path = folder.join("fixes.json");
+        let path = folder.join(FILE);
         let failed = |doing| {
             let path = path.display().to_string();
             move |cause: io::Error| FixError::Ledger { doing, path, cause }
@@ -70,7 +73,9 @@ impl Ledger {
         }
         let content = match fs::read(&path) {
             Ok(bytes) => parse(&bytes).map_err(failed("read"))?,
-            Err(cause) if cause.kind() == ErrorKind::NotFound => Content { format: FORMAT, fixes: Vec::new() },
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                Content { format: FORMAT, fixes: Vec::new() }
+            }
             Err(cause) => return Err(failed("read")(cause)),
         };
         let mut ledger = Ledger { path, content, _lock: lock };
@@ -89,7 +94,8 @@ impl Ledger {
     /// Whether this very folder is in the ledger already: that of the ledger is, as soon as it is opened.
     pub(super) fn has_made(&self, change: &Change) -> bool {
         let is_folder = matches!(change, Change::MakeFolder { .. });
-        is_folder && self.content.fixes.iter().any(|entry| entry.stage == Stage::Done && entry.change == *change)
+        is_folder
+            && self.content.fixes.iter().any(|entry| entry.stage == Stage::Done && entry.change == *change)
     }
 
     /// Writes down a change that is about to be made. One that is there already, from a try that failed, stays.

@@ -76,16 +76,25 @@ impl<'a> Fixer<'a> {
         Ok(Fixer { machine, ledger: Ledger::open(machine)? })
     }
 
+    /// Whether anything was changed that is not taken back yet.
+    pub fn has_ledger(machine: &Machine) -> bool {
+        machine.state_path().join(ledger::FILE).exists()
+    }
+
     /// What would mend the machine, by the checks named or by all; and, in words, what cannot be mended by itself.
     pub fn plan(machine: &Machine, only: &[&'static Check]) -> (Vec<Step>, Vec<String>) {
         let mut steps = Vec::new();
         let mut refused = Vec::new();
         for row in super::run(machine, only).rows {
-            let Some(mend) = row.check.mend.filter(|_| matches!(row.verdict, Verdict::Failed | Verdict::Warning)) else {
+            let Some(mend) =
+                row.check.mend.filter(|_| matches!(row.verdict, Verdict::Failed | Verdict::Warning))
+            else {
                 continue;
             };
             match mend(machine) {
-                Ok(changes) => steps.extend(changes.into_iter().map(|change| Step::new(row.check.id, change))),
+                Ok(changes) => {
+                    steps.extend(changes.into_iter().map(|change| Step::new(row.check.id, change)))
+                }
                 Err(unknown) => refused.push(format!("{}: {unknown}", row.check.id)),
             }
         }
@@ -114,7 +123,12 @@ impl<'a> Fixer<'a> {
     /// What was changed, the last first.
     pub fn made(&self) -> Vec<Step> {
         let entries = self.ledger.entries().iter().rev();
-        entries.map(|entry| Step { shown: entry.change.undo_shown(), ..Step::new(&entry.check, entry.change.clone()) }).collect()
+        entries
+            .map(|entry| Step {
+                shown: entry.change.undo_shown(),
+                ..Step::new(&entry.check, entry.change.clone())
+            })
+            .collect()
     }
 
     /// Takes back the last change that is in the ledger.

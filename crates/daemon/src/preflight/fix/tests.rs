@@ -41,7 +41,13 @@ fn bad() -> TestMachine {
     test.folder("/etc/apt/apt.conf.d", 0o755);
     test.program("apt-config", "echo 'APT::Periodic::Unattended-Upgrade \"1\";'");
     test.program("lvmconfig", "echo 'node not found' >&2; exit 5");
-    test.program("timedatectl", &format!("[ $1 = status ] && echo 'NTP synchronized: no' || echo timedatectl \"$@\" >> {}", test.path("/calls").display()));
+    test.program(
+        "timedatectl",
+        &format!(
+            "[ $1 = status ] && echo 'NTP synchronized: no' || echo timedatectl \"$@\" >> {}",
+            test.path("/calls").display()
+        ),
+    );
     test.program("systemctl", &format!("case \"$*\" in 'is-active master'*) echo inactive;; 'is-enabled master'*) echo disabled;; is-*) echo active;; *) echo systemctl \"$@\" >> {};; esac", test.path("/calls").display()));
     ["apt-mark", "apt-get", "mtctl"].iter().for_each(|program| test.recorded(program));
     test.disk("sdc").map = None;
@@ -73,7 +79,8 @@ fn every_fixable_check_is_mended_and_taken_back_in_reverse_order() {
     let before = files.map(|path| test.read(path));
     let mut mended: Vec<String> = plan(&test).into_iter().map(|step| step.check).collect();
     mended.dedup();
-    let mut fixable: Vec<&str> = super::super::all().filter(|check| check.fixable()).map(|check| check.id).collect();
+    let mut fixable: Vec<&str> =
+        super::super::all().filter(|check| check.fixable()).map(|check| check.id).collect();
     mended.sort();
     fixable.sort_unstable();
     assert_eq!(mended, fixable);
@@ -82,7 +89,10 @@ fn every_fixable_check_is_mended_and_taken_back_in_reverse_order() {
     assert_eq!(test.calls(), COMMANDS);
     assert!(test.read("/etc/hosts").contains("\n10.0.0.5 mt\n"));
     assert!(test.read("/etc/lvm/lvm.conf").contains("\ndevices/global_filter = [ \"r|.*|\" ]\n"));
-    assert!(test.read("/etc/apt/apt.conf.d/99master-target").contains("\nAPT::Periodic::Unattended-Upgrade \"0\";\n"));
+    assert!(
+        test.read("/etc/apt/apt.conf.d/99master-target")
+            .contains("\nAPT::Periodic::Unattended-Upgrade \"0\";\n")
+    );
     assert_eq!(mode(&test), 0o750);
 
     undo_all(&test);
@@ -129,7 +139,12 @@ fn undo_works_after_a_crash_at_any_point() {
             let mut fixer = Fixer::open(&machine).unwrap();
             steps[..crash_after].iter().for_each(|step| fixer.make(step).unwrap());
             let step = &steps[crash_after];
-            let entry = Entry { check: step.check.clone(), time: 1, stage: Stage::Begun, change: step.change.clone() };
+            let entry = Entry {
+                check: step.check.clone(),
+                time: 1,
+                stage: Stage::Begun,
+                change: step.change.clone(),
+            };
             fixer.ledger.push(entry).unwrap();
             if made {
                 step.change.make(machine.system()).unwrap();

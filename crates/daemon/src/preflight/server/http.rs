@@ -32,7 +32,8 @@ fn dechunked(mut rest: &[u8]) -> Vec<u8> {
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
         let line = String::from_utf8_lossy(&rest[..end]);
         let size = line.split(';').next().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
-        let Some(chunk) = size.filter(|size| *size > 0).and_then(|size| rest.get(end + 2..)?.get(..size)) else {
+        let Some(chunk) = size.filter(|size| *size > 0).and_then(|size| rest.get(end + 2..)?.get(..size))
+        else {
             break;
         };
         body.extend_from_slice(chunk);
@@ -62,7 +63,8 @@ mod tests {
     fn an_answer_is_taken_apart() {
         let bytes = b"HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX: y\r\n\r\n{}";
         assert_eq!(parse(bytes), Some(Reply { status: 200, date: Some(784_111_777), body: b"{}".to_vec() }));
-        let chunks = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n1\r\n!\r\n0\r\n\r\n";
+        let chunks =
+            b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n1\r\n!\r\n0\r\n\r\n";
         assert_eq!(parse(chunks).unwrap().body, b"{}!");
         for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 2OO OK\r\n\r\n"] {
             assert_eq!(parse(bytes), None);
@@ -71,7 +73,9 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        for text in
+            ["", "Sun, 06 Nox 1994 08:49:37 GMT", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
             assert_eq!(date(text), None, "{text}");
         }
     }

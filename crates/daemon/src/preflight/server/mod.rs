@@ -33,7 +33,9 @@ pub(crate) enum Failure {
     Unresolved { name: String, why: String },
     #[error("{address} refuses connections: nothing listens there, or a firewall rejects them")]
     Refused { address: String },
-    #[error("{address} does not answer within 5 s: a firewall drops what is sent there, or the server is down")]
+    #[error(
+        "{address} does not answer within 5 s: a firewall drops what is sent there, or the server is down"
+    )]
     Filtered { address: String },
     #[error("there is no way to {address} ({why})")]
     Unreachable { address: String, why: String },
@@ -41,7 +43,9 @@ pub(crate) enum Failure {
     PlainHttp { address: String },
     #[error("{address} answers, but not in TLS: another service listens there")]
     NotTls { address: String },
-    #[error("{address} closes the connection during the TLS handshake: something in between does not let it through")]
+    #[error(
+        "{address} closes the connection during the TLS handshake: something in between does not let it through"
+    )]
     ClosedInHandshake { address: String },
     #[error("{address} refuses the TLS handshake: {why}")]
     HandshakeRefused { address: String, why: String },
@@ -77,7 +81,8 @@ pub(crate) struct Answer {
 
 /// An address as one types it: a name or IP address, with or without a port.
 pub(crate) fn parse_address(text: &str, port: u16) -> Option<Server> {
-    let server = |address: &str, port| valid_address(address).then(|| Server { address: address.into(), port });
+    let server =
+        |address: &str, port| valid_address(address).then(|| Server { address: address.into(), port });
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']')?;
         let port = rest.strip_prefix(':').map_or(Some(port), |port| port.parse().ok())?;
@@ -112,7 +117,9 @@ pub(crate) fn ask(server: &Server) -> Answer {
 fn resolve(server: &Server) -> Result<Vec<SocketAddr>, Failure> {
     let (sender, receiver) = mpsc::channel();
     let wanted = (server.address.clone(), server.port);
-    std::thread::spawn(move || sender.send(wanted.to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect())));
+    std::thread::spawn(move || {
+        sender.send(wanted.to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect()))
+    });
     let why = match receiver.recv_timeout(PATIENCE) {
         Ok(Ok(addresses)) => {
             let addresses: Vec<SocketAddr> = addresses;
@@ -133,7 +140,9 @@ fn connect(server: &Server) -> Result<TcpStream, Failure> {
     for candidate in resolve(server)? {
         outcome = TcpStream::connect_timeout(&candidate, PATIENCE).map_err(|cause| match cause.kind() {
             io::ErrorKind::ConnectionRefused => Failure::Refused { address: address.clone() },
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Filtered { address: address.clone() },
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                Failure::Filtered { address: address.clone() }
+            }
             _ => Failure::Unreachable { address: address.clone(), why: cause.to_string() },
         });
         if outcome.is_ok() {
@@ -156,7 +165,9 @@ fn talk(server: &Server, stream: TcpStream, answer: &mut Answer) -> Result<Serve
     let not_http = |why: String| Failure::NotHttp { address: address.clone(), why };
     let mut connection = rustls::Stream::new(&mut tls, &mut stream);
     let host = shown(server);
-    let request = format!("GET {VERSION_PATH} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {VERSION_PATH} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    );
     connection.write_all(request.as_bytes()).map_err(|cause| not_http(cause.to_string()))?;
     let mut bytes = Vec::new();
     // A server that closes without a farewell has answered all the same.
@@ -171,7 +182,9 @@ fn talk(server: &Server, stream: TcpStream, answer: &mut Answer) -> Result<Serve
     let reply = http::parse(&bytes).ok_or_else(|| not_http("what it sends has no status line".to_owned()))?;
     answer.clock = reply.date.map(|theirs| (theirs, seconds_now()));
     let version: Option<ServerVersion> = serde_json::from_slice(&reply.body).ok();
-    match version.filter(|v| reply.status == 200 && v.product == PRODUCT && Release::parse(&v.version).is_some()) {
+    match version
+        .filter(|v| reply.status == 200 && v.product == PRODUCT && Release::parse(&v.version).is_some())
+    {
         Some(version) => Ok(version),
         None => Err(Failure::AnotherServer { address, status: reply.status }),
     }

@@ -64,7 +64,9 @@ fn a_configuration_server_tells_version_clock_and_certificate() {
 #[test]
 fn another_server_is_not_taken_for_one() {
     let other = r#"{"product":"router","version":"1.0"}"#;
-    for (status, body) in [("404 Not Found", ""), ("200 OK", "<html>"), ("200 OK", other), ("302 Found", GOOD)] {
+    for (status, body) in
+        [("404 Not Found", ""), ("200 OK", "<html>"), ("200 OK", other), ("302 Found", GOOD)]
+    {
         let answer = ask(&tls_server(reply(status, body)));
         assert!(matches!(answer.version, Err(Failure::AnotherServer { .. })), "{status} {body}: {answer:?}");
         assert!(answer.clock.is_some());
