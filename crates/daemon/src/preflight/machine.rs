@@ -6,7 +6,7 @@ use super::facts::mounts::{self, Entry, Mount};
 use super::facts::packages::{self, Packages};
 use super::server::{self, Answer, Failure};
 use super::{Unknown, attestation::Attestations};
-use crate::config::{CONTROL_PORT, Config, Server};
+use crate::config::{Config, Server};
 use block_device::inventory::{AttachedDisk, Use};
 use block_device::{Inventory, PROGRAM_TIMEOUT, System};
 use std::cell::OnceCell;
@@ -229,12 +229,10 @@ impl Machine {
     /// The configuration server to ask.
     pub(super) fn configuration_server(&self) -> Result<Server, Unknown> {
         let configured = || self.config()?.configuration_server.clone();
-        self.options.configuration_server.clone().or_else(configured).ok_or_else(|| {
-            Unknown::until(
-                "no configuration server is known: this machine is not registered yet",
-                format!("try one before registering: mtctl check --cs ADDRESS (port {CONTROL_PORT} unless it is given)"),
-            )
-        })
+        let given = self.options.configuration_server.clone();
+        given
+            .or_else(configured)
+            .ok_or_else(|| Unknown::because("no configuration server is known: not registered yet"))
     }
 
     /// What the configuration server answers.

@@ -9,7 +9,7 @@ const WIDTH: usize = 80;
 /// Where the text after a verdict begins.
 const INDENT: usize = 11;
 
-/// Where the words after found, needed and mend begin.
+/// Where the words after found, needed and mend (or do) begin.
 const DEEP: usize = 19;
 
 fn word(verdict: Verdict) -> &'static str {
@@ -48,33 +48,31 @@ pub(super) fn report(report: &Report, colour: bool) -> String {
 
 fn line(row: &Row, colour: bool, text: &mut String) {
     let begin = format!("  {}", painted(row.verdict, colour));
-    if row.verdict == Verdict::Passed {
-        let _ = writeln!(
-            text,
-            "{begin}{}: {}",
-            row.check.id,
-            wrapped(&row.found, row.check.id.len() + 2 + INDENT, INDENT + 2)
-        );
-        return;
-    }
-    let _ = writeln!(text, "{begin}{}: {}", row.check.id, row.check.title);
-    let mut part = |name: &str, words: &str| {
+    let part = |name: &str, words: &str, text: &mut String| {
         let _ = writeln!(text, "{:INDENT$}{name:<8}{}", "", wrapped(words, DEEP, DEEP));
     };
-    part("found", &row.found);
-    part("needed", row.check.needed);
+    if matches!(row.verdict, Verdict::Failed | Verdict::Warning) {
+        let _ = writeln!(text, "{begin}{}: {}", row.check.id, row.check.title);
+        part("found", &row.found, text);
+        part("needed", row.check.needed, text);
+    } else {
+        let found = wrapped(&format!("{}: {}", row.check.id, row.found), INDENT, INDENT + 2);
+        let _ = writeln!(text, "{begin}{found}");
+    }
     if let Some(remedy) = &row.remedy {
-        part("mend", remedy);
+        let name = if row.verdict == Verdict::CannotTell { "do" } else { "mend" };
+        part(name, remedy, text);
     }
 }
 
 fn summary(report: &Report) -> String {
     let count = |verdict| report.count(verdict);
     let mut text = format!(
-        "\n{} passed, {} failed, {} warnings, {} unknown\n",
+        "\n{} passed, {} failed, {} {}, {} unknown\n",
         count(Verdict::Passed),
         count(Verdict::Failed),
         count(Verdict::Warning),
+        if count(Verdict::Warning) == 1 { "warning" } else { "warnings" },
         count(Verdict::CannotTell)
     );
     let broken = |row: &&Row| matches!(row.verdict, Verdict::Failed | Verdict::Warning);
@@ -198,11 +196,9 @@ Machine and operating system
            mend    apt-mark hold x
 
 What only people can answer
-  unknown  snapshots: No snapshots
-           found   nobody has answered
-           needed  this virtual machine has no snapshot
+  unknown  snapshots: nobody has answered
 
-1 passed, 1 failed, 1 warnings, 1 unknown
+1 passed, 1 failed, 1 warning, 1 unknown
 mtctl check --fix mends 1 of them, after asking
 mtctl check --explain ID tells why, for example: --explain kernel
 ";

@@ -66,11 +66,12 @@ fn vmware_vm(machine: &Machine) -> Look {
     let detected = machine.system().run("systemd-detect-virt", &["--vm"], PROGRAM_TIMEOUT);
     let detected = detected.map(|output| output.stdout.trim().to_owned());
     let described = [vendor, product].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let seen = if described.is_empty() { String::new() } else { format!(" ({described})") };
     match detected.as_deref() {
         Ok("vmware") => Finding::good("VMware, by its processor"),
-        Ok("none") => Finding::broken(format!("a physical machine ({described})"), ANOTHER_MACHINE),
+        Ok("none") => Finding::broken(format!("a physical machine{seen}"), ANOTHER_MACHINE),
         Ok(other) if !other.is_empty() => {
-            Finding::broken(format!("a virtual machine of {other} ({described})"), ANOTHER_MACHINE)
+            Finding::broken(format!("a virtual machine of {other}{seen}"), ANOTHER_MACHINE)
         }
         _ if !described.is_empty() => Finding::broken(format!("{described}, not VMware"), ANOTHER_MACHINE),
         Ok(_) => Err(Unknown::because("the machine has no DMI, and systemd-detect-virt says nothing")),

@@ -81,7 +81,8 @@ pub(super) static CHECKS: [Check; 6] = [
 ];
 
 fn configuration_server(machine: &Machine) -> Look {
-    let (server, answer) = machine.asked()?;
+    let try_one = "before registering, try its address: mtctl check --cs ADDRESS[:PORT]";
+    let (server, answer) = machine.asked().map_err(|unknown| Unknown::until(unknown.why, try_one))?;
     let shown = server::shown(&server);
     match &answer.version {
         Ok(version) => Finding::good(format!("{shown}, version {}", version.version)),
