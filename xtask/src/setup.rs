@@ -6,8 +6,10 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 14] = [
+    ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
+    ("dosfstools", "mkfs.vfat"),
     ("e2fsprogs", "mkfs.ext4"),
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
@@ -17,6 +19,8 @@ const PACKAGES: [(&str, &str); 10] = [
     ("python3-libnbd", "nbdsh"),
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
+    ("squashfs-tools", "mksquashfs"),
+    ("xfsprogs", "mkfs.xfs"),
 ];
 
 /// Installs the missing packages; with all there it only looks.

@@ -30,7 +30,9 @@ mod holder;
 pub mod inventory;
 mod lock;
 mod scsi_id;
+mod signature;
 mod system;
+mod vpd;
 
 pub use disk_file::FileDisk;
 pub use error::{Error, Result};
@@ -39,3 +41,13 @@ pub use handle::Caching;
 pub use inventory::Inventory;
 pub use scsi_id::ScsiId;
 pub use system::{Output, PROGRAM_TIMEOUT, System};
+
+/// Parsers of what others wrote, for fuzzers.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::inventory::text::{
+        Mount, fstab, linear_starts, mounts, open_counts, path_states, swaps, udev_properties, unescape,
+    };
+    pub use crate::signature::{Medium, detect};
+    pub use crate::vpd::{Page, id_of_page_83, id_of_serial, serial_of_page_80};
+}

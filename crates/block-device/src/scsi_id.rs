@@ -1,8 +1,9 @@
 //! The identity of a SCSI disk, and how it belongs to the identity of a VMDK.
 //!
-//! A SCSI id (WWID) is what `scsi_id` prints and multipath calls a disk: one digit for the kind of identifier, then
-//! the identifier that the disk tells in its vital product data. VMware makes it from the VMDK: with
-//! disk.EnableUUID the guest sees the 16 bytes of `ddb.uuid` as an NAA identifier, so the id is `3` and 32 digits.
+//! A SCSI id (WWID) is what `scsi_id` prints and multipath calls a disk: one digit for the kind of identifier (or `S`
+//! for a serial number), then the identifier that the disk tells in its vital product data. VMware makes it from the
+//! VMDK: with disk.EnableUUID the guest sees the 16 bytes of `ddb.uuid` as an NAA identifier, so the id is `3` and 32
+//! digits.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -14,7 +15,8 @@ pub struct ScsiId(String);
 impl ScsiId {
     /// The id in a text; `None` for what cannot be one.
     pub fn parse(text: &str) -> Option<ScsiId> {
-        let plausible = (2..=128).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_hexdigit());
+        let kind = |c: char| c.is_ascii_hexdigit() || c == 'S';
+        let plausible = (2..=128).contains(&text.len()) && text.starts_with(kind);
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
         (plausible && text.bytes().all(safe)).then(|| ScsiId(text.to_owned()))
     }

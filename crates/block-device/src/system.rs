@@ -58,6 +58,11 @@ impl System {
         System { root: root.into() }
     }
 
+    /// Whether it is the machine that this program runs on.
+    pub fn is_host(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// Where an absolute path of the machine really lies.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();

@@ -2,7 +2,8 @@
 
 mod common;
 
-use block_device::{Caching, FileDisk, HostFolder};
+use block_device::inventory::{Changes, Look, Role, Signature, Use};
+use block_device::{Caching, FileDisk, HostFolder, Inventory, System};
 use common::{bytes, read, run, steps};
 use disk::{Access, ByteRange, Bytes, Cause, Class, Disk, Folder, MemoryDisk};
 use proptest::prelude::*;
@@ -11,6 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 const SIZE: u64 = 4 << 20;
 
@@ -168,4 +170,50 @@ fn invariant_6_a_medium_that_loses_writes_fences_the_disk() {
     ];
     assert!(refused.iter().all(|error| matches!(error.cause(), Cause::Fenced)), "{refused:?}");
     disk.read_at(Bytes(0), &mut [0; 4096]).unwrap();
+}
+
+#[test]
+fn the_inventory_sees_what_a_device_holds_and_where_it_is_mounted() {
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
+    let (system, look) = (System::host(), Look { loops: true, ..Look::default() });
+    let seen = || {
+        let inventory = Inventory::read_with(&system, &look);
+        inventory.find(&system, &device.path).unwrap_or_else(|error| panic!("{error}: {inventory:?}")).clone()
+    };
+    let disk = seen();
+    assert_eq!((disk.size, disk.role, disk.signature), (Bytes(SIZE), Role::Free, None));
+    command("mkfs.ext4", &["-q", "-F", "-L", "kept", &device.path]);
+    let mount_point = folder.path().join("mount point");
+    std::fs::create_dir(&mount_point).unwrap();
+    command("mount", &[&device.path, mount_point.to_str().unwrap()]);
+    let mount = Mount(&mount_point);
+    let disk = seen();
+    assert!(
+        matches!(&disk.signature, Some(Signature::FileSystem { label: Some(label), .. }) if label == "kept"),
+        "{disk:?}"
+    );
+    let place = mount_point.to_str().unwrap().to_owned();
+    assert_eq!(disk.uses, [Use::Mounted { device: device.path.clone(), place }]);
+    assert_eq!(disk.role, Role::Used);
+    drop(mount);
+    assert!(seen().uses.is_empty());
+    assert!(
+        Inventory::read(&system).find(&system, &device.path).is_err(),
+        "a loop device is taken on request only"
+    );
+}
+
+#[test]
+fn a_device_that_comes_wakes_at_once() {
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut changes = Changes::listen(&System::host());
+    let begun = Instant::now();
+    let device = LoopDevice::attach(folder.path());
+    assert!(changes.wait(Duration::from_secs(30)));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(device);
+    assert!(changes.wait(Duration::from_secs(30)));
 }

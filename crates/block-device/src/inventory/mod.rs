@@ -1,7 +1,40 @@
 //! The disks of this machine: what they are, how they are reached, and what uses them.
 //!
 //! Nothing is remembered between two looks: [`Inventory::read`] reads sysfs, udev's database and the disks' first
-//! blocks as they are now, so a disk that appeared or went is noticed without a restart.
+//! blocks as they are now, so a disk that appeared or went is noticed without a restart. [`Changes`] tells when to
+//! look again.
+//!
+//! A look never fails as a whole. A disk that goes in the middle of it is left out or has gaps, one that does not
+//! answer is [`Signature::Unreadable`], programs that hang or print rubbish are done without. One thing is not done
+//! without: when it cannot be told what is mounted, every disk counts as used.
+//!
+//! | what | where from | module |
+//! |---|---|---|
+//! | which device lies on which | sysfs: `holders`, `slaves`, partitions, `dm/`, `loop/` | `devices` |
+//! | SCSI id | VPD pages in sysfs; else `ID_SERIAL` in `/run/udev/data/b<major>:<minor>` | `identity` |
+//! | controller | the ancestors of the device in sysfs | `identity` |
+//! | state of paths | sysfs, and `multipathd` if it answers in time | `usage` |
+//! | contents | the first and last blocks | `probe` |
+//! | uses | mountinfo, swaps, and all that lies on the disk | `usage` |
+//!
+//! Neither libudev nor libdevmapper is needed. udev's database is the second source because it can be older than the
+//! disk: where both differ, [`AttachedDisk::other_scsi_id`] says so.
+
+mod changes;
+mod describe;
+mod devices;
+mod duplicates;
+mod find;
+mod identity;
+mod probe;
+mod read;
+pub(crate) mod text;
+mod usage;
+
+pub use changes::Changes;
+pub use duplicates::{DuplicateKind, Duplicates};
+pub use find::EnableUuid;
+pub use read::Look;
 
 use crate::scsi_id::ScsiId;
 use disk::Bytes;
@@ -15,6 +48,25 @@ pub struct DeviceNumber {
     pub major: u64,
     /// Of the device.
     pub minor: u64,
+}
+
+impl DeviceNumber {
+    /// The number in a text such as `8:16`.
+    pub fn parse(text: &str) -> Option<DeviceNumber> {
+        let (major, minor) = text.trim().split_once(':')?;
+        Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+
+    /// The number in the metadata (`st_rdev`) of a device's node.
+    pub fn of_node(number: u64) -> DeviceNumber {
+        DeviceNumber { major: nix::sys::stat::major(number), minor: nix::sys::stat::minor(number) }
+    }
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
 }
 
 /// The disks of a machine at one moment.
@@ -35,6 +87,11 @@ pub struct AttachedDisk {
     pub scsi_id: Option<ScsiId>,
     /// Why there is no SCSI id, when there is none.
     pub no_scsi_id: Option<NoScsiId>,
+    /// Another id by which udev, multipath or another path knows it, when they do not agree: it must be found out why
+    /// before the disk is used.
+    pub other_scsi_id: Option<ScsiId>,
+    /// Serial number, as the disk tells it.
+    pub serial: Option<String>,
     /// Vendor, as the disk tells it.
     pub vendor: Option<String>,
     /// Model, as the disk tells it.
@@ -82,6 +139,9 @@ pub struct DiskPath {
     pub name: String,
     /// Its device number.
     pub number: DeviceNumber,
+    /// Size, as this path tells it.
+    #[serde(rename = "bytes", serialize_with = "serialize_bytes")]
+    pub size: Bytes,
     /// Host, channel, target, LUN; `None` for what is no SCSI device.
     pub address: Option<ScsiAddress>,
     /// The controller that it hangs on.
@@ -238,7 +298,7 @@ pub enum Use {
         /// Kernel name, or device-mapper's.
         name: String,
     },
-    /// The root file system lies on it.
+    /// A file system that this machine runs from lies on it.
     System {
         /// `/`, `/boot`, …
         place: String,
@@ -248,36 +308,6 @@ pub enum Use {
         /// Which, as far as it is known.
         by: String,
     },
-}
-
-impl fmt::Display for Use {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Use::Mounted { device, place } => {
-                write!(f, "{device} is mounted at {place} (umount {place} first)")
-            }
-            Use::Swap { device } => write!(f, "swap goes to {device} (swapoff {device} first)"),
-            Use::LogicalVolume { name } => {
-                write!(
-                    f,
-                    "the logical volume {name} lies on it (deactivate its volume group with vgchange -an)"
-                )
-            }
-            Use::Raid { name } => write!(f, "it is part of the RAID {name} (mdadm --stop /dev/{name} first)"),
-            Use::PathOf { map } => {
-                write!(f, "it is a path of the multipath map {map} (use /dev/mapper/{map})")
-            }
-            Use::PartitionMap { name } => {
-                write!(
-                    f,
-                    "its partition map {name} is open (close what uses it, then mtctl partitions --unmap)"
-                )
-            }
-            Use::Holder { name } => write!(f, "the device {name} lies on it"),
-            Use::System { place } => write!(f, "{place} of this machine lies on it"),
-            Use::Opened { by } => write!(f, "{by} has it open"),
-        }
-    }
 }
 
 /// What a disk is for.
@@ -292,7 +322,8 @@ pub enum Role {
     Target,
     /// Something else uses it.
     Used,
-    /// Nothing uses it.
+    /// Nothing that can be seen uses it. A user that the kernel lists nowhere (a ZFS pool, a program) is found by the
+    /// exclusive open that every use begins with.
     Free,
 }
 

@@ -262,6 +262,9 @@ mod tests {
             "mtctl check --fix --yes --only hosts-file",
             "mtctl check --undo --yes",
             "mtctl check --attest snapshots --by eve",
+            "mtctl disks",
+            "mtctl disks 36000c29a0123456789abcdef01234567 --json",
+            "mtctl disks --watch --config /tmp/mtd.toml",
             "mtctl version --socket /tmp/mtd.sock",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -26,7 +26,7 @@ pub enum Outcome {
 }
 
 /// Clears the screen and goes to its upper left corner.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Carries out a command.
 pub fn run(arguments: &Arguments) -> Outcome {

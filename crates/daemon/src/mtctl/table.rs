@@ -6,7 +6,7 @@ use control_api::{ItemStatus, Point, Status, TestFailover};
 use disk::Bytes;
 use std::fmt::Write;
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header);
     for column in right {

@@ -7,15 +7,18 @@ use super::facts::packages::{self, Packages};
 use super::server::{self, Answer, Failure};
 use super::{Unknown, attestation::Attestations};
 use crate::config::{Config, Server};
-use block_device::inventory::{AttachedDisk, Use};
+use block_device::inventory::{AttachedDisk, Duplicates, Look, Use};
 use block_device::{Inventory, PROGRAM_TIMEOUT, System};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The disks of the machine.
-fn read_inventory(_system: &System) -> Result<Inventory, Unknown> {
-    Err(Unknown::because("this build cannot list the disks of the machine"))
+/// The disks of the machine, with those that items write to marked.
+fn read_inventory(system: &System, retention: &str, targets: &[String]) -> Inventory {
+    let look = Look { retention: PathBuf::from(retention), ..Look::default() };
+    let mut inventory = Inventory::read_with(system, &look);
+    inventory.mark_targets(system, targets);
+    inventory
 }
 
 /// Makes the multipath map of a disk, and keeps it over restarts.
@@ -137,12 +140,27 @@ impl Machine {
         folder.trim_end_matches('/').to_owned()
     }
 
+    /// The disks of the machine; a machine without any cannot have been looked at.
+    fn attached(&self) -> Result<&Inventory, Unknown> {
+        known(self.inventory.get_or_init(|| {
+            let items = self.config().map(|config| config.items.as_slice()).unwrap_or_default();
+            let targets = items.iter().flat_map(|item| &item.disks);
+            let targets: Vec<String> = targets.map(|disk| disk.target.display().to_string()).collect();
+            let inventory = read_inventory(self.system(), &self.retention_folder(), &targets);
+            match inventory.disks.is_empty() {
+                true => Err(Unknown::because("the kernel lists no disk")),
+                false => Ok(inventory),
+            }
+        }))
+    }
+
     pub(super) fn disks(&self) -> Result<&[AttachedDisk], Unknown> {
-        let inventory = self.inventory.get_or_init(|| read_inventory(self.system()));
-        match inventory {
-            Ok(inventory) => Ok(&inventory.disks),
-            Err(unknown) => Err(unknown.clone()),
-        }
+        Ok(&self.attached()?.disks)
+    }
+
+    /// SCSI ids that several disks have and should not.
+    pub(super) fn duplicates(&self) -> Result<Vec<Duplicates>, Unknown> {
+        Ok(self.attached()?.duplicates())
     }
 
     /// The disk that `/` lies on.

@@ -1,8 +1,7 @@
 //! The disks: sizes, identity, controllers, and what the system lies on.
 
 use crate::preflight::{Check, Finding, Group, Look, Machine, Severity, Unknown};
-use block_device::inventory::{AttachedDisk, Controller, NoScsiId};
-use std::collections::BTreeMap;
+use block_device::inventory::{AttachedDisk, Controller, DuplicateKind, Duplicates, NoScsiId};
 
 pub(super) static CHECKS: [Check; 6] = [
     Check {
@@ -178,6 +177,16 @@ fn scsi_ids(machine: &Machine) -> Look {
     }
     let ids = || disks.iter().filter_map(|disk| disk.scsi_id.as_ref());
     let foreign: Vec<&str> = ids().filter(|id| !id.is_vmware()).map(|id| id.as_str()).collect();
+    let unsure: Vec<String> = disks
+        .iter()
+        .filter_map(|disk| Some(format!("{} ({})", disk.name, disk.other_scsi_id.as_ref()?)))
+        .collect();
+    if !unsure.is_empty() {
+        return Finding::broken(
+            format!("udev or multipath knows another id of {}", unsure.join(", ")),
+            "udevadm trigger --subsystem-match=block; when that does not help, restart this machine",
+        );
+    }
     match (ids().count(), foreign.is_empty()) {
         (0, _) => Err(Unknown::because("this machine has no SCSI disk")),
         (count, true) => Finding::good(format!("{count} disks, each with an id of VMware's")),
@@ -189,21 +198,41 @@ fn scsi_ids(machine: &Machine) -> Look {
 }
 
 fn duplicates(machine: &Machine) -> Look {
-    let mut by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for disk in machine.disks()? {
-        if let Some(id) = &disk.scsi_id {
-            by_id.entry(id.as_str()).or_default().push(&disk.name);
+    let duplicates = machine.duplicates()?;
+    let shown: Vec<String> = duplicates
+        .iter()
+        .map(|found| match &found.kind {
+            DuplicateKind::Clones { difference } => {
+                format!(
+                    "{} are different disks with the id {} ({difference})",
+                    found.disks.join(", "),
+                    found.id
+                )
+            }
+            DuplicateKind::UnjoinedPaths => {
+                format!("{} are paths to one disk {} and not joined", found.disks.join(", "), found.id)
+            }
+            DuplicateKind::JoinedClones { map, difference } => {
+                format!(
+                    "{} are different disks ({difference}), joined into {map}: DANGER",
+                    found.disks.join(", ")
+                )
+            }
+        })
+        .collect();
+    let remedy = |found: &Duplicates| match found.kind {
+        DuplicateKind::UnjoinedPaths => format!("mtctl disks --map {}", found.id),
+        DuplicateKind::Clones { .. } | DuplicateKind::JoinedClones { .. } => {
+            "shut this machine down, give each VMDK a ddb.uuid of its own, and start it".to_owned()
         }
-    }
-    let doubled = by_id.iter().filter(|(_, names)| names.len() > 1);
-    let shown: Vec<String> =
-        doubled.map(|(id, names)| format!("{} have {id}", names.join(" and "))).collect();
+    };
     match shown.is_empty() {
         true => Finding::good("none"),
-        false => Finding::broken(
-            shown.join("; "),
-            "copies of one template: give each VMDK a ddb.uuid of its own; paths to one disk: mtctl disks --map ID",
-        ),
+        false => {
+            let mut remedies: Vec<String> = duplicates.iter().map(remedy).collect();
+            remedies.dedup();
+            Finding::broken(shown.join("; "), remedies.join("; "))
+        }
     }
 }
 

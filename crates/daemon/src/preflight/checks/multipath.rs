@@ -149,18 +149,11 @@ fn map_wanted(machine: &Machine) -> Result<Vec<Change>, Unknown> {
 }
 
 fn paths(machine: &Machine) -> Look {
-    let is_bad =
-        |state: &Option<String>, bad: &[&str]| state.as_deref().is_some_and(|state| bad.contains(&state));
     let mut failed = Vec::new();
-    for disk in machine.disks()?.iter().filter(|disk| disk.map.is_some()) {
-        for path in &disk.paths {
-            let failing = is_bad(&path.path_state, &["failed", "faulty", "shaky", "down"])
-                || is_bad(&path.device_state, &["offline", "transport-offline", "blocked", "deleted"]);
-            if failing {
-                let map = disk.map.as_ref().map_or("", |map| map.name.as_str());
-                failed.push(format!("{} of {map}", path.name));
-            }
-        }
+    for disk in machine.disks()? {
+        let Some(map) = &disk.map else { continue };
+        let bad = disk.paths.iter().filter(|path| !path.works());
+        failed.extend(bad.map(|path| format!("{} of {}", path.name, map.name)));
     }
     match failed.is_empty() {
         true => Finding::good("no path has failed"),

@@ -76,6 +76,7 @@ each_breaks_one! {
     enable_uuid_unset: "scsi-ids" Failed, |m| { let disk = m.disk("sda"); disk.scsi_id = None; disk.no_scsi_id = Some(NoScsiId::EnableUuidUnset) };
     a_garbled_id: "scsi-ids" Failed, |m| { let disk = m.disk("sda"); disk.scsi_id = None; disk.no_scsi_id = Some(NoScsiId::Garbled) };
     an_id_of_another_maker: "scsi-ids" Warning, |m| m.disk("sda").scsi_id = ScsiId::parse("360014051234567890123456789012345");
+    an_id_that_udev_does_not_know: "scsi-ids" Failed, |m| m.disk("sda").other_scsi_id = ScsiId::parse(TARGET_ID);
     a_cloned_disk: "duplicate-scsi-ids" Failed, |m| m.add_disk(free_disk("sdd", 48, SYSTEM_ID, 1 << 30));
     a_paravirtual_controller: "controllers" Warning, |m| m.disk("sdc").paths[0].controller = Controller::ParavirtualScsi;
     too_many_disks: "disk-count" Warning, |m| for n in 0..58_u64 { m.add_disk(free_disk(&format!("sdx{n}"), 64 + n, &format!("36000c29{n:025}"), 1 << 30)) };

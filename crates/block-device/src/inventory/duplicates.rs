@@ -1,0 +1,127 @@
+//! Disks that cannot be told apart by their SCSI id, and disks that were taken for one.
+//!
+//! Two SCSI devices with one id are two paths to one disk, or copies of one disk: virtual machines that were cloned
+//! from a template with the `ddb.uuid` of its VMDKs. Writing to the wrong copy destroys data, so what is not surely a
+//! pair of paths counts as copies. Paths come over different host adapters, have one channel, target and unit, and
+//! tell one size and serial number.
+
+use super::{AttachedDisk, DiskPath, Inventory};
+use crate::scsi_id::ScsiId;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// SCSI devices that have one SCSI id and should not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Duplicates {
+    /// The id.
+    pub id: ScsiId,
+    /// Kernel names of all paths that tell it.
+    pub disks: Vec<String>,
+    /// What they are.
+    #[serde(flatten)]
+    pub kind: DuplicateKind,
+}
+
+/// What SCSI devices with one id are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum DuplicateKind {
+    /// Different disks, copies of each other.
+    Clones {
+        /// By what they are told apart.
+        difference: String,
+    },
+    /// Paths to one disk that multipath has not joined.
+    UnjoinedPaths,
+    /// Different disks that multipath has joined: what is written goes to one of them or the other.
+    JoinedClones {
+        /// The map.
+        map: String,
+        /// By what they are told apart.
+        difference: String,
+    },
+}
+
+impl fmt::Display for Duplicates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, disks) = (&self.id, self.disks.join(", "));
+        match &self.kind {
+            DuplicateKind::Clones { difference } => write!(
+                f,
+                "{disks} are different disks with one SCSI id {id} ({difference}): shut the machine down, give each \
+                 VMDK a ddb.uuid of its own and start it"
+            ),
+            DuplicateKind::UnjoinedPaths => write!(
+                f,
+                "{disks} are paths to one disk {id} that multipath has not joined: mtctl disks --map {id} joins them"
+            ),
+            DuplicateKind::JoinedClones { map, difference } => write!(
+                f,
+                "DANGER: multipath has joined {disks} into {map}, but they are different disks with one SCSI id \
+                 ({difference}): write nothing to it, shut the machine down, give each VMDK a ddb.uuid of its own and \
+                 start it"
+            ),
+        }
+    }
+}
+
+impl Inventory {
+    /// SCSI ids that several disks have, and maps over different disks; the most dangerous first.
+    pub fn duplicates(&self) -> Vec<Duplicates> {
+        let mut found: Vec<Duplicates> = self.disks.iter().filter_map(joined_clones).collect();
+        let mut by_id: BTreeMap<&ScsiId, Vec<&AttachedDisk>> = BTreeMap::new();
+        for disk in &self.disks {
+            if let Some(id) = &disk.scsi_id {
+                by_id.entry(id).or_default().push(disk);
+            }
+        }
+        for (id, disks) in by_id.into_iter().filter(|(_, disks)| disks.len() > 1) {
+            let kind = match difference_of_disks(&disks) {
+                Some(difference) => DuplicateKind::Clones { difference },
+                None => DuplicateKind::UnjoinedPaths,
+            };
+            let names = disks.iter().flat_map(|disk| disk.paths.iter().map(|path| path.name.clone()));
+            found.push(Duplicates { id: id.clone(), disks: names.collect(), kind });
+        }
+        found
+    }
+}
+
+fn difference_of_disks(disks: &[&AttachedDisk]) -> Option<String> {
+    let (first, rest) = disks.split_first()?;
+    let paths: Vec<&DiskPath> = disks.iter().flat_map(|disk| &disk.paths).collect();
+    let serials = rest.iter().find_map(|other| match (&first.serial, &other.serial) {
+        (Some(one), Some(two)) if one != two => Some(format!("serial numbers {one} and {two}")),
+        _ => None,
+    });
+    serials.or_else(|| difference_of_paths(&paths, true))
+}
+
+/// A map over different disks. Arrays show one disk at several targets of one adapter, VMware does not.
+fn joined_clones(disk: &AttachedDisk) -> Option<Duplicates> {
+    let map = disk.map.as_ref()?;
+    let paths: Vec<&DiskPath> = disk.paths.iter().collect();
+    let difference = difference_of_paths(&paths, disk.is_vmware())?;
+    Some(Duplicates {
+        id: disk.scsi_id.clone().or_else(|| ScsiId::parse(&map.wwid))?,
+        disks: paths.iter().map(|path| path.name.clone()).collect(),
+        kind: DuplicateKind::JoinedClones { map: map.name.clone(), difference },
+    })
+}
+
+/// Why these cannot be paths to one disk; `one_target` where a disk has the same target on every adapter.
+fn difference_of_paths(paths: &[&DiskPath], one_target: bool) -> Option<String> {
+    let pairs =
+        paths.iter().enumerate().flat_map(|(n, one)| paths[n + 1..].iter().map(move |two| (one, two)));
+    pairs.into_iter().find_map(|(one, two)| {
+        if one.size != two.size {
+            return Some(format!("sizes {} and {}", one.size, two.size));
+        }
+        let (Some(here), Some(there)) = (one.address, two.address) else { return None };
+        let units = here.lun != there.lun;
+        let targets = one_target && (here.channel, here.target) != (there.channel, there.target);
+        let adapter = one_target && here.host == there.host;
+        (units || targets || adapter).then(|| format!("SCSI addresses {here} and {there}"))
+    })
+}

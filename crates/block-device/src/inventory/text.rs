@@ -1,0 +1,185 @@
+//! Parsers of what the kernel and the machine's programs print.
+//!
+//! Each takes any text: a line that cannot be understood is left out, and nothing that a line says is used as a
+//! length. Mount points and device names come unescaped. Sources: proc(5) for mountinfo and swaps, fstab(5),
+//! `multipathd show paths format "%d|%w|%t"`, `dmsetup table`, `dmsetup info -c`, and udev's database, whose records
+//! of block devices are `/run/udev/data/b<major>:<minor>` with lines `E:KEY=VALUE`.
+
+use super::DeviceNumber;
+use std::collections::BTreeMap;
+
+/// Longest word that is believed to be one: a name or a state.
+const LONGEST_WORD: usize = 256;
+
+/// A line of mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Number of the file system's device; major 0 when it has no device of its own.
+    pub number: DeviceNumber,
+    /// Where it is mounted.
+    pub place: String,
+    /// ext4, overlay, …
+    pub kind: String,
+    /// What the file system's driver was told to mount.
+    pub source: String,
+    /// Options of the file system.
+    pub options: String,
+}
+
+/// The lines of `/proc/self/mountinfo`.
+pub fn mounts(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(mount).collect()
+}
+
+/// `36 35 98:0 /root /place rw,noatime shared:1 - ext3 /dev/root rw,errors=continue`: any number of fields, then a
+/// dash, lie between the options of the mount and the kind of file system.
+fn mount(line: &str) -> Option<Mount> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut before = before.split(' ').skip(2);
+    let number = DeviceNumber::parse(before.next()?)?;
+    let place = unescape(before.nth(1)?);
+    let mut after = after.split(' ');
+    let kind = after.next()?.to_owned();
+    let source = unescape(after.next()?);
+    Some(Mount { number, place, kind, source, options: unescape(after.next().unwrap_or_default()) })
+}
+
+/// The devices in `/proc/swaps`; swap files are left out, since their file system is mounted.
+pub fn swaps(text: &str) -> Vec<String> {
+    let device = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let name = words.next().filter(|name| name.starts_with('/'))?;
+        (words.next()? == "partition").then(|| unescape(name))
+    };
+    text.lines().filter_map(device).collect()
+}
+
+/// Device and mount point of the lines of `/etc/fstab`.
+pub fn fstab(text: &str) -> Vec<(String, String)> {
+    let entry = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let device = words.next().filter(|word| !word.starts_with('#'))?;
+        Some((unescape(device), unescape(words.next()?)))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// State of each path by its kernel name, of lines `sda | 36000c29… | active`.
+pub fn path_states(text: &str) -> BTreeMap<String, String> {
+    let path = |line: &str| {
+        let words: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [name, _, state] = words[..] else { return None };
+        (is_word(name) && is_word(state) && name != "dev").then(|| (name.to_owned(), state.to_owned()))
+    };
+    text.lines().filter_map(path).collect()
+}
+
+/// First sector of each map that is one piece of another device, of lines `name: 0 8192 linear 253:0 2048`.
+pub fn linear_starts(text: &str) -> BTreeMap<String, u64> {
+    let start = |line: &str| {
+        let (name, table) = line.split_once(": ")?;
+        let words: Vec<&str> = table.split_ascii_whitespace().collect();
+        let ["0", _, "linear", _, start] = words[..] else { return None };
+        is_word(name).then_some((name.to_owned(), start.parse().ok()?))
+    };
+    text.lines().filter_map(start).collect()
+}
+
+/// How often each map is open, of lines `name|1`.
+pub fn open_counts(text: &str) -> BTreeMap<String, u32> {
+    let count = |line: &str| {
+        let (name, count) = line.trim().rsplit_once('|')?;
+        is_word(name).then_some((name.to_owned(), count.trim().parse().ok()?))
+    };
+    text.lines().filter_map(count).collect()
+}
+
+/// The properties in a record of udev's database.
+pub fn udev_properties(text: &str) -> BTreeMap<String, String> {
+    let property = |line: &str| {
+        let (key, value) = line.strip_prefix("E:")?.split_once('=')?;
+        is_word(key).then(|| (key.to_owned(), value.to_owned()))
+    };
+    text.lines().filter_map(property).collect()
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Blanks, tabs, newlines and backslashes stand as `\040` and the like.
+pub fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn number(major: u64, minor: u64) -> DeviceNumber {
+        DeviceNumber { major, minor }
+    }
+
+    #[test]
+    fn mountinfo_tells_device_place_and_source() {
+        let text = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+                    20 1 0:26 /@ / rw - btrfs /dev/sda2 rw,subvol=/@\n\
+                    37 35 8:1 / /odd shared:1 - xfs none\n\
+                    rubbish\n1 2 x:y / / rw - a b c\n1 2 3\n";
+        let mounts = mounts(text);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!((mounts[0].number, mounts[0].place.as_str()), (number(98, 0), "/mnt 2"));
+        assert_eq!((mounts[1].kind.as_str(), mounts[1].source.as_str()), ("btrfs", "/dev/sda2"));
+        assert_eq!(mounts[2].options, "");
+    }
+
+    #[test]
+    fn swaps_are_devices_not_files() {
+        let text = "Filename\t\t\tType\t\tSize\tUsed\tPriority\n\
+                    /dev/sda2                               partition\t2097148\t0\t-2\n\
+                    /swap\\040file                          file\t\t1024\t0\t-3\n\
+                    /dev/odd\\040name partition 1 1 1\n";
+        assert_eq!(swaps(text), ["/dev/sda2", "/dev/odd name"]);
+    }
+
+    #[test]
+    fn programs_are_understood_and_their_rubbish_is_left_out() {
+        let states =
+            path_states("dev|uuid|dm_st\nsda | 36000c29 | active\nsdb|36000c29|failed\nerror -1\n||\n");
+        let states: Vec<(&str, &str)> = states.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(states, [("sda", "active"), ("sdb", "failed")]);
+        let starts = linear_starts(
+            "m-part1: 0 8192 linear 253:0 2048\nlv: 0 8 linear 8:1 0\nlv: 8 8 linear 8:2 0\nNo devices found\n",
+        );
+        assert_eq!(starts.get("m-part1"), Some(&2048));
+        assert_eq!(
+            open_counts("a|0\nb|2\nNo devices found\nc|x\n").into_iter().collect::<Vec<_>>(),
+            [("a".into(), 0), ("b".into(), 2)]
+        );
+        let properties = udev_properties("S:disk/by-id/x\nE:ID_SERIAL=36000c29=\nE:=x\nW:1\n");
+        assert_eq!(properties.get("ID_SERIAL").map(String::as_str), Some("36000c29="));
+        assert_eq!(
+            fstab("# x\nUUID=1 /mnt/a\\040b ext4 rw 0 2\n\nhalf\n"),
+            [("UUID=1".into(), "/mnt/a b".into())]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken(text in "[ -~\\n\\\\|:é0-9]{0,300}") {
+            let _ = (mounts(&text), swaps(&text), fstab(&text), path_states(&text), unescape(&text));
+            let _ = (linear_starts(&text), open_counts(&text), udev_properties(&text));
+        }
+    }
+}
