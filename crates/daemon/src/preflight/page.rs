@@ -137,7 +137,8 @@ fn every_check_looks_for_the_cause_of_a_symptom() {
 fn every_check_is_explained_in_sentences() {
     for check in all() {
         assert!(check.why.ends_with(['.', ')', '"']) && check.why.len() > 80, "{}", check.id);
-        let kebab = check.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let kebab =
+            check.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         assert!(kebab && !check.needed.ends_with('.') && !check.title.is_empty(), "{}", check.id);
     }
     assert_eq!(find("kernal").unwrap_err(), "there is no check \"kernal\": did you mean kernel?");

@@ -145,7 +145,9 @@ fn wanted_disks(machine: &Machine) -> Look {
 
 fn map_wanted(machine: &Machine) -> Result<Vec<Change>, Unknown> {
     let (unmapped, _, _) = unmapped(machine)?;
-    Ok(unmapped.into_iter().map(|disk| Change::MapDisk { disk }).collect())
+    let before = wanted(&machine.system().text_if_exists(FRAGMENT)?.unwrap_or_default());
+    let change = |disk: String| Change::MapDisk { wanted_before: before.contains(&disk), disk };
+    Ok(unmapped.into_iter().map(change).collect())
 }
 
 fn paths(machine: &Machine) -> Look {

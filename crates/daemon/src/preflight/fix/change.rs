@@ -26,8 +26,8 @@ pub(crate) enum Change {
     MakeFolder { path: String, mode: u32 },
     /// Another mode.
     SetMode { path: String, before: u32, after: u32 },
-    /// A multipath map, which is wanted from then on.
-    MapDisk { disk: String },
+    /// A multipath map, which is wanted from then on; and whether it was wanted before, and only not there.
+    MapDisk { disk: String, wanted_before: bool },
 }
 
 impl Change {
@@ -56,7 +56,7 @@ impl Change {
             Change::Block { path, lines, .. } => format!("add to {path}: {}", lines.join("; ")),
             Change::MakeFolder { path, mode } => format!("mkdir -p -m {mode:o} {path}"),
             Change::SetMode { path, before, after } => format!("chmod {after:o} {path} (it is {before:o})"),
-            Change::MapDisk { disk } => format!("mtctl disks --map {disk}"),
+            Change::MapDisk { disk, .. } => format!("mtctl disks --map {disk}"),
         }
     }
 
@@ -68,7 +68,10 @@ impl Change {
             Change::Block { path, .. } => format!("remove our block from {path}"),
             Change::MakeFolder { path, .. } => format!("rmdir {path} (left when something is in it)"),
             Change::SetMode { path, before, .. } => format!("chmod {before:o} {path}"),
-            Change::MapDisk { disk } => format!("mtctl disks --unmap {disk}"),
+            Change::MapDisk { disk, wanted_before: false } => format!("mtctl disks --unmap {disk}"),
+            Change::MapDisk { disk, wanted_before: true } => {
+                format!("leave the map of {disk}, which was wanted before")
+            }
         }
     }
 
@@ -97,7 +100,7 @@ impl Change {
                 make_folder(&system.path(path), *mode).map_err(in_file(path))
             }
             Change::SetMode { path, after, .. } => set_mode(system, path, *after),
-            Change::MapDisk { disk } => Ok(map_disk(system, disk)?),
+            Change::MapDisk { disk, .. } => Ok(map_disk(system, disk)?),
         }
     }
 
@@ -113,7 +116,8 @@ impl Change {
                 _ => Ok(()),
             },
             Change::SetMode { path, before, .. } => set_mode(system, path, *before),
-            Change::MapDisk { disk } => Ok(unmap_disk(system, disk)?),
+            Change::MapDisk { wanted_before: true, .. } => Ok(()),
+            Change::MapDisk { disk, wanted_before: false } => Ok(unmap_disk(system, disk)?),
         }
     }
 }

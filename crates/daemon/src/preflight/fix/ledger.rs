@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Its name in the state folder.
 pub(super) const FILE: &str = "fixes.json";
@@ -66,7 +67,7 @@ impl Ledger {
         let was_missing = !folder.exists();
         make_folder(&folder, 0o700).map_err(failed("write"))?;
         let lock = File::open(&folder).map_err(failed("lock"))?;
-        match lock.try_lock() {
+        match locked(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FixError::Busy),
             Err(TryLockError::Error(cause)) => return Err(failed("lock")(cause)),
@@ -130,6 +131,18 @@ impl Ledger {
         let path = self.path.display().to_string();
         write().map_err(|cause| FixError::Ledger { doing: "write", path, cause })
     }
+}
+
+/// Takes the lock. A program that is just being started has a copy of the last holder's descriptor for a moment.
+fn locked(folder: &File) -> Result<(), TryLockError> {
+    const TRIES: u32 = 20;
+    for _ in 1..TRIES {
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            outcome => return outcome,
+        }
+    }
+    folder.try_lock()
 }
 
 fn parse(bytes: &[u8]) -> io::Result<Content> {
