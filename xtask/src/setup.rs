@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("dosfstools", "mkfs.vfat"),
@@ -14,6 +14,7 @@ const PACKAGES: [(&str, &str); 14] = [
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
+    ("kpartx", "kpartx"),
     ("libnbd-bin", "nbdcopy"),
     ("nbdkit", "nbdkit"),
     ("python3-libnbd", "nbdsh"),

@@ -2,11 +2,14 @@
 
 use crate::handle::{Caching, Handle};
 use crate::holder;
+use crate::inventory::DeviceNumber;
 use disk::{Access, ByteRange, Bytes, Cause, Disk, Error, Extent, Operation, Result, check_bounds};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A raw image file or a block device, of the size that it had when it was opened.
 #[derive(Debug)]
@@ -40,9 +43,52 @@ impl FileDisk {
             }
             _ => failed(error),
         })?;
+        if claimed {
+            keep_udev_away(&file, &name)?;
+        }
         let handle = Handle::new(name, file, access, caching)?;
         let size = handle.length()?;
         Ok(FileDisk { handle, size })
+    }
+
+    /// Its device number; `None` for a file.
+    pub fn device_number(&self) -> Option<DeviceNumber> {
+        self.handle.device_number()
+    }
+
+    /// An error when the medium has become shorter: what was written beyond its new end is gone.
+    fn check_size(&self) -> Result<()> {
+        let now = self.handle.length()?;
+        if now >= self.size {
+            return Ok(());
+        }
+        let what = format!(
+            "it had {} bytes when it was opened and has {} now: bring it back to its size, then resync the item",
+            self.size.0, now.0
+        );
+        Err(Error::new(Operation::Sync, self.name(), None, Cause::Corrupt { what }))
+    }
+}
+
+/// How long udev may take to look at a device.
+const UDEV_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes the lock by which udev knows that a device is being changed, so that it neither looks at what is half written
+/// nor starts other programs on it. It locks what it looks at itself, for a moment.
+fn keep_udev_away(file: &File, name: &str) -> Result<()> {
+    let end = Instant::now() + UDEV_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => {
+                let holder = "another program holds the lock against udev (flock)".to_owned();
+                return Err(Error::new(Operation::Open, name, None, Cause::InUse { holder }));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::from_io(Operation::Open, name, None, error));
+            }
+        }
     }
 }
 
@@ -71,7 +117,8 @@ impl Disk for FileDisk {
     }
 
     fn sync(&self) -> Result<()> {
-        self.handle.sync()
+        self.handle.sync()?;
+        self.check_size()
     }
 
     fn extent_at(&self, offset: Bytes) -> Result<Extent> {

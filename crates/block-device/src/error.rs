@@ -101,6 +101,16 @@ pub enum Error {
         /// Kernel name.
         disk: String,
     },
+    /// The name may stand for another disk after a restart.
+    #[error(
+        "{disk} is a name that can stand for another disk after a restart: name the disk by its SCSI id, {stable}"
+    )]
+    UnstableName {
+        /// The name that was given.
+        disk: String,
+        /// The name to give instead.
+        stable: String,
+    },
     /// The device that was opened has another SCSI id than the one wanted.
     #[error(
         "{disk} has the SCSI id {found}, not {expected}: another disk stands in its place; nothing was written"
@@ -140,6 +150,46 @@ pub enum Error {
         seconds: u64,
         /// What to do next.
         advice: &'static str,
+    },
+    /// A name or uuid that device-mapper cannot take, or a map that cannot be.
+    #[error("device-mapper cannot make the map {name:?}: {problem}")]
+    BadName {
+        /// The name or uuid.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A map of this name is there, and it is none that may be replaced.
+    #[error("a map with the name {name} is there and does not belong to this disk; see dmsetup info {name}")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// multipath was to claim the disk that this machine runs from.
+    #[error("{id} is a disk that this machine runs from; multipath must not claim it: name another disk")]
+    SystemDisk {
+        /// Its SCSI id.
+        id: String,
+    },
+    /// A file that this program writes has been changed by someone else.
+    #[error(
+        "{} was changed by hand, so it is neither believed nor overwritten; move it elsewhere, run multipathd \
+         reconfigure, and map the disks again with mtctl disks --map",
+        path.display()
+    )]
+    ChangedByHand {
+        /// The file.
+        path: PathBuf,
+    },
+    /// multipathd does not run, or does not do what it is told.
+    #[error(
+        "multipathd did not take the new configuration ({}); start it with systemctl start multipathd \
+         (multipath-tools on Ubuntu 16.04), then try again",
+        if said.is_empty() { "it does not answer" } else { said }
+    )]
+    NoMultipathd {
+        /// What it said.
+        said: String,
     },
     /// Opening or locking the device failed.
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! One open file or block device: locked, fenced after a failure, cached or direct.
 
 use crate::bounce::{self, ALIGNMENT};
+use crate::inventory::DeviceNumber;
 use crate::{holder, lock};
 use disk::{Access, Allocation, ByteRange, Bytes, Cause, Error, Extent, Operation, Result};
 use nix::errno::Errno;
@@ -10,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -102,6 +103,13 @@ impl Handle {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number of a block device; `None` for a file.
+    pub(crate) fn device_number(&self) -> Option<DeviceNumber> {
+        let metadata = self.file.metadata().ok().filter(|metadata| metadata.file_type().is_block_device())?;
+        let number = metadata.rdev();
+        Some(DeviceNumber { major: nix::sys::stat::major(number), minor: nix::sys::stat::minor(number) })
     }
 
     /// Size of the file or device now.
@@ -249,6 +257,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         lock::release(&self.file);
+        let _ = self.file.unlock();
     }
 }
 

@@ -22,16 +22,24 @@
 //! through it. The kernel keeps both views coherent, since pages on either side of the boundary are never shared.
 
 mod bounce;
+pub mod device_mapper;
 mod disk_file;
 mod error;
+#[cfg(test)]
+mod fake_machine;
 mod folder;
 mod handle;
 mod holder;
 pub mod inventory;
 mod lock;
+pub mod multipath;
+pub mod partition_table;
+pub mod partitions;
 mod scsi_id;
 mod signature;
 mod system;
+pub mod target_disk;
+mod usage;
 mod vpd;
 
 pub use disk_file::FileDisk;

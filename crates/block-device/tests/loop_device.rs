@@ -173,6 +173,38 @@ fn invariant_6_a_medium_that_loses_writes_fences_the_disk() {
 }
 
 #[test]
+fn a_device_that_becomes_shorter_is_noticed_at_the_next_sync() {
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
+    let disk = device.open(Access::Write, Caching::PageCache).unwrap();
+    disk.write_at(Bytes(0), &[1; 4096]).unwrap();
+    disk.sync().unwrap();
+    std::fs::File::options().write(true).open(&device.image).unwrap().set_len(SIZE / 2).unwrap();
+    command("losetup", &["--set-capacity", &device.path]);
+    disk.write_at(Bytes(0), &[2; 4096]).unwrap();
+    let error = disk.sync().unwrap_err();
+    assert_eq!(error.class(), Class::Corrupt, "{error}");
+    assert!(error.to_string().contains("4194304 bytes") && error.to_string().contains("2097152"), "{error}");
+}
+
+#[test]
+fn udev_is_kept_away_from_a_device_that_is_written() {
+    let Some(_alone) = as_root() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let device = LoopDevice::attach(folder.path());
+    // udev takes this lock before it looks at a device, and leaves it alone when it does not get it.
+    let look = || std::fs::File::open(&device.path).unwrap().try_lock_shared();
+    let reader = device.open(Access::Read, Caching::PageCache).unwrap();
+    look().unwrap();
+    drop(reader);
+    let writer = device.open(Access::Write, Caching::Direct).unwrap();
+    assert!(look().is_err());
+    drop(writer);
+    look().unwrap();
+}
+
+#[test]
 fn the_inventory_sees_what_a_device_holds_and_where_it_is_mounted() {
     let Some(_alone) = as_root() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -28,6 +28,7 @@ impl fmt::Display for Use {
             }
             Use::Holder { name } => write!(f, "the device {name} lies on it"),
             Use::System { place } => write!(f, "{place} of this machine lies on it"),
+            Use::KeptForRetention => f.write_str("/etc/fstab keeps it for the retention volume"),
             Use::Opened { by } => write!(f, "{by} has it open"),
         }
     }

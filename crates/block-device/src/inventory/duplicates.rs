@@ -5,7 +5,7 @@
 //! pair of paths counts as copies. Paths come over different host adapters, have one channel, target and unit, and
 //! tell one size and serial number.
 
-use super::{AttachedDisk, DiskPath, Inventory};
+use super::{AttachedDisk, DiskPath, Inventory, Role, Use};
 use crate::scsi_id::ScsiId;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -70,13 +70,8 @@ impl Inventory {
     /// SCSI ids that several disks have, and maps over different disks; the most dangerous first.
     pub fn duplicates(&self) -> Vec<Duplicates> {
         let mut found: Vec<Duplicates> = self.disks.iter().filter_map(joined_clones).collect();
-        let mut by_id: BTreeMap<&ScsiId, Vec<&AttachedDisk>> = BTreeMap::new();
-        for disk in &self.disks {
-            if let Some(id) = &disk.scsi_id {
-                by_id.entry(id).or_default().push(disk);
-            }
-        }
-        for (id, disks) in by_id.into_iter().filter(|(_, disks)| disks.len() > 1) {
+        for (id, group) in self.same_ids() {
+            let disks: Vec<&AttachedDisk> = group.iter().map(|n| &self.disks[*n]).collect();
             let kind = match difference_of_disks(&disks) {
                 Some(difference) => DuplicateKind::Clones { difference },
                 None => DuplicateKind::UnjoinedPaths,
@@ -85,6 +80,69 @@ impl Inventory {
             found.push(Duplicates { id: id.clone(), disks: names.collect(), kind });
         }
         found
+    }
+
+    /// Places in the list of disks that have one SCSI id, where there are several.
+    fn same_ids(&self) -> BTreeMap<&ScsiId, Vec<usize>> {
+        let mut by_id: BTreeMap<&ScsiId, Vec<usize>> = BTreeMap::new();
+        for (n, disk) in self.disks.iter().enumerate() {
+            if let Some(id) = &disk.scsi_id {
+                by_id.entry(id).or_default().push(n);
+            }
+        }
+        by_id.retain(|_, group| group.len() > 1);
+        by_id
+    }
+
+    /// Groups of places in the list of disks that are one disk over several paths.
+    fn one_disk_each(&self) -> Vec<Vec<usize>> {
+        let groups = self.same_ids().into_values();
+        let is_one = |group: &Vec<usize>| {
+            let disks: Vec<&AttachedDisk> = group.iter().map(|n| &self.disks[*n]).collect();
+            difference_of_disks(&disks).is_none()
+        };
+        groups.filter(is_one).collect()
+    }
+
+    /// What uses a disk over one path uses it over all: a path that multipath has not joined is not free while the
+    /// map, or another path, is in use.
+    pub(super) fn share_uses(&mut self) {
+        for group in self.one_disk_each() {
+            let mut shared: Vec<Use> = Vec::new();
+            for disk in group.iter().map(|n| &self.disks[*n]) {
+                let new = disk.uses.iter().filter(|used| !shared.contains(used));
+                let new: Vec<Use> = new.cloned().collect();
+                shared.extend(new);
+            }
+            let map = group.iter().find_map(|n| self.disks[*n].map.as_ref()).map(|map| map.name.clone());
+            for n in &group {
+                let disk = &mut self.disks[*n];
+                disk.uses = shared.clone();
+                if let Some(map) = map.clone().filter(|_| disk.map.is_none()) {
+                    disk.uses.push(Use::PathOf { map });
+                }
+                if disk.role == Role::Free && !disk.uses.is_empty() {
+                    disk.role = Role::Used;
+                }
+            }
+            self.share_roles(&group);
+        }
+    }
+
+    /// What a disk is for over one path it is for over all.
+    pub(super) fn share_target_roles(&mut self) {
+        for group in self.one_disk_each() {
+            self.share_roles(&group);
+        }
+    }
+
+    fn share_roles(&mut self, group: &[usize]) {
+        let roles = group.iter().map(|n| self.disks[*n].role);
+        let purposes = [Role::System, Role::Retention, Role::Target];
+        let purpose = purposes.into_iter().find(|purpose| roles.clone().any(|role| role == *purpose));
+        if let Some(purpose) = purpose {
+            group.iter().for_each(|n| self.disks[*n].role = purpose);
+        }
     }
 }
 

@@ -157,6 +157,7 @@ impl Inventory {
                 disk.role = Role::Target;
             }
         }
+        self.share_target_roles();
     }
 
     /// Whether disk.EnableUUID is set, as far as the disks tell.

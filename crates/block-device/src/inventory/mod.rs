@@ -303,6 +303,8 @@ pub enum Use {
         /// `/`, `/boot`, …
         place: String,
     },
+    /// fstab means it for the retention volume, which is not mounted.
+    KeptForRetention,
     /// A program has it open exclusively.
     Opened {
         /// Which, as far as it is known.
@@ -328,7 +330,7 @@ pub enum Role {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn serialize_bytes<S: serde::Serializer>(
+pub(crate) fn serialize_bytes<S: serde::Serializer>(
     bytes: &Bytes,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {

@@ -58,7 +58,9 @@ impl Inventory {
             disk.uses = uses;
         }
         disks.sort_by_key(|disk| order(&disk.name));
-        Inventory { disks }
+        let mut inventory = Inventory { disks };
+        inventory.share_uses();
+        inventory
     }
 }
 

@@ -73,6 +73,12 @@ impl From<disk::Error> for Problem {
     }
 }
 
+impl From<block_device::Error> for Problem {
+    fn from(error: block_device::Error) -> Problem {
+        Problem::new(error.class(), error.to_string())
+    }
+}
+
 impl From<vmdk::Error> for Problem {
     fn from(error: vmdk::Error) -> Problem {
         Problem::new(error.class(), error.to_string())

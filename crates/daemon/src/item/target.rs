@@ -3,7 +3,7 @@
 use super::open::Problem;
 use crate::config::{self, Format};
 use crate::random;
-use block_device::{Caching, FileDisk, HostFolder};
+use block_device::{Caching, FileDisk, HostFolder, System, target_disk};
 use disk::{Access, Bytes, Class, Disk, Folder};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,11 @@ fn open_raw(config: &config::Disk) -> Result<Target, Problem> {
         file.sync()?;
         folder.sync()?;
     }
-    let disk = FileDisk::open(&config.target, Access::Write, Caching::Direct)?;
+    let disk = if target_disk::is_device_path(&config.target) {
+        target_disk::open(&System::host(), &config.target, Caching::Direct)?
+    } else {
+        FileDisk::open(&config.target, Access::Write, Caching::Direct)?
+    };
     Ok(Target { disk: Arc::new(disk), image: None, blank })
 }
 
@@ -71,6 +75,7 @@ fn open_vmdk(config: &config::Disk, format: Option<vmdk::Format>) -> Result<Targ
 fn is_to_be_made(config: &config::Disk) -> bool {
     // A link that leads nowhere is there: what it means is for a person to say.
     config.size.is_some()
+        && !target_disk::is_device_path(&config.target)
         && config.target.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 

@@ -3,7 +3,7 @@
 //! It needs no daemon. The daemon's configuration, where there is one, tells which disks items write to and where the
 //! retention volume is; without it the rest is shown all the same.
 
-mod text;
+pub(super) mod text;
 mod warnings;
 
 use super::cli::DisksArguments;

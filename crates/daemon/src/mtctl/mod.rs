@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod client;
+mod disk_maps;
 mod disks;
 mod partitions;
 mod progress;

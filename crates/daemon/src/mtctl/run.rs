@@ -3,7 +3,7 @@
 use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disks, partitions, table};
+use super::{check, disk_maps, disks, partitions, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -31,6 +31,7 @@ pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Carries out a command.
 pub fn run(arguments: &Arguments) -> Outcome {
     match &arguments.command {
+        Command::Disks(disks) if disks.map || disks.unmap => return disk_maps::run(disks, arguments.json),
         Command::Disks(disks) => return disks::run(disks, arguments.json),
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
         Command::Check(check) => return check::run(check, arguments.json),

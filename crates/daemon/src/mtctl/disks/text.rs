@@ -9,7 +9,7 @@ use vmdk::DiskUuid;
 const SHOWN_USES: usize = 3;
 
 /// Without what a terminal would obey: models, labels and mount points come from outside.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::mtctl) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
@@ -93,6 +93,7 @@ fn briefly(used: &Use) -> String {
         Use::PathOf { map } => format!("map {map}"),
         Use::PartitionMap { name } => format!("open map {name}"),
         Use::Holder { name } => name.clone(),
+        Use::KeptForRetention => "retention volume".into(),
         Use::Opened { by } => by.clone(),
     })
 }
