@@ -8,6 +8,7 @@ use super::server::{self, Answer, Failure};
 use super::{Unknown, attestation::Attestations};
 use crate::config::{Config, Server};
 use block_device::inventory::{AttachedDisk, Duplicates, Look, Use};
+use block_device::multipath::{self, Conflict};
 use block_device::{Inventory, PROGRAM_TIMEOUT, System};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,16 @@ fn read_inventory(system: &System, retention: &str, targets: &[String]) -> Inven
     let mut inventory = Inventory::read_with(system, &look);
     inventory.mark_targets(system, targets);
     inventory
+}
+
+/// SCSI ids of the disks that multipath is told to map.
+pub(super) fn wanted_disks(system: &System) -> Result<Vec<String>, Unknown> {
+    Ok(multipath::wanted(system)?.iter().map(|id| id.as_str().to_owned()).collect())
+}
+
+/// Settings elsewhere that keep multipath from mapping them.
+pub(super) fn multipath_conflicts(system: &System) -> Vec<Conflict> {
+    multipath::conflicts(system)
 }
 
 /// Makes the multipath map of a disk, and keeps it over restarts.

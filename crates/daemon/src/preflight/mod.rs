@@ -17,7 +17,6 @@ mod checks;
 mod facts;
 mod fix;
 mod machine;
-mod multipath;
 #[cfg(test)]
 mod page;
 mod report;

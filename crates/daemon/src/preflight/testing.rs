@@ -147,6 +147,12 @@ impl TestMachine {
         self.write(path, &text.replace(from, to));
     }
 
+    /// Has multipath told to map a disk.
+    pub(super) fn want(&self, id: &str) {
+        let ids = [ScsiId::parse(id).unwrap()];
+        block_device::multipath::set_wanted(&System::at(self.root.path()), &ids).unwrap();
+    }
+
     pub(super) fn remove(&self, path: &str) {
         let path = self.path(path);
         if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }

@@ -3,9 +3,10 @@
 use crate::config::Config;
 use crate::preflight::facts::lvm::Filter;
 use crate::preflight::fix::Change;
-use crate::preflight::multipath::{FRAGMENT, wanted};
+use crate::preflight::machine::{multipath_conflicts, wanted_disks as kept_disks};
 use crate::preflight::{Check, Finding, Group, Look, Machine, Severity, Unknown};
 use block_device::inventory::AttachedDisk;
+use block_device::multipath::Conflict;
 use block_device::{PROGRAM_TIMEOUT, ScsiId};
 use std::collections::BTreeSet;
 
@@ -94,8 +95,7 @@ fn root_disk(machine: &Machine) -> Look {
 
 /// Ids that are to have a map: from the configuration, from the retention volume, and from the managed fragment.
 fn wanted_ids(machine: &Machine) -> Result<BTreeSet<String>, Unknown> {
-    let fragment = machine.system().text_if_exists(FRAGMENT)?.unwrap_or_default();
-    let mut ids: BTreeSet<String> = wanted(&fragment).into_iter().collect();
+    let mut ids: BTreeSet<String> = kept_disks(machine.system())?.into_iter().collect();
     let id_in = |path: &str| {
         let name = path.strip_prefix("/dev/mapper/")?;
         let id = name.split("-part").next().unwrap_or(name);
@@ -136,6 +136,14 @@ fn wanted_disks(machine: &Machine) -> Look {
         found.push(format!("not attached to this machine: {}", absent.join(", ")));
         remedy.push("attach the VMDKs of these ids, or take them out of the configuration".to_owned());
     }
+    let conflicts = multipath_conflicts(machine.system());
+    if found.is_empty() && !conflicts.is_empty() {
+        let shown = |one: &Conflict| format!("{} line {}: {}", one.file, one.line, one.what);
+        return Finding::weak(
+            conflicts.iter().map(shown).collect::<Vec<_>>().join("; "),
+            conflicts.iter().map(|one| one.advice.clone()).collect::<Vec<_>>().join("; "),
+        );
+    }
     match (found.is_empty(), count) {
         (true, 0) => Finding::good("no disk is wanted yet"),
         (true, _) => Finding::good(format!("{count} wanted, each with its map")),
@@ -145,7 +153,7 @@ fn wanted_disks(machine: &Machine) -> Look {
 
 fn map_wanted(machine: &Machine) -> Result<Vec<Change>, Unknown> {
     let (unmapped, _, _) = unmapped(machine)?;
-    let before = wanted(&machine.system().text_if_exists(FRAGMENT)?.unwrap_or_default());
+    let before = kept_disks(machine.system())?;
     let change = |disk: String| Change::MapDisk { wanted_before: before.contains(&disk), disk };
     Ok(unmapped.into_iter().map(change).collect())
 }

@@ -199,7 +199,7 @@ fn is_target(machine: &Machine, disk: &AttachedDisk) -> bool {
 fn is_foreign(one: &Use, folder: &str) -> bool {
     match one {
         Use::Mounted { place, .. } => place != folder,
-        Use::PathOf { .. } | Use::PartitionMap { .. } | Use::Opened { .. } => false,
+        Use::KeptForRetention | Use::PathOf { .. } | Use::PartitionMap { .. } | Use::Opened { .. } => false,
         Use::Swap { .. }
         | Use::LogicalVolume { .. }
         | Use::Raid { .. }

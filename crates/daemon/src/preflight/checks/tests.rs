@@ -83,7 +83,8 @@ each_breaks_one! {
     no_multipathd: "multipath-running" Failed, |m| { m.remove("/proc/502"); m.program("systemctl", "case \"$*\" in *multipath*) echo inactive;; is-active*) echo active;; *) echo enabled;; esac") };
     the_root_disk_claimed: "multipath-root-disk" Failed, |m| m.disk("sda").map = Some(map(SYSTEM_ID));
     a_target_not_mapped: "multipath-disks" Failed, |m| m.disk("sdc").map = None;
-    a_kept_disk_not_attached: "multipath-disks" Failed, |m| m.write("/etc/multipath/conf.d/master-target.conf", "blacklist_exceptions {\n wwid \"36000c29ddddddddddddddddddddddddd\"\n}\n");
+    a_kept_disk_not_attached: "multipath-disks" Failed, |m| m.want("36000c29ddddddddddddddddddddddddd");
+    a_fragment_changed_by_hand: "multipath-disks" CannotTell, |m| m.write("/etc/multipath/conf.d/master-target.conf", "blacklist_exceptions {\n}\n");
     a_failed_path: "multipath-paths" Warning, |m| m.disk("sdc").paths[0].path_state = Some("failed".into());
     an_offline_path: "multipath-paths" Warning, |m| m.disk("sdc").paths[0].device_state = Some("offline".into());
     no_lvm_filter: "lvm-filter" Failed, |m| m.program("lvmconfig", "echo '  Configuration node devices/global_filter not found' >&2; exit 5");

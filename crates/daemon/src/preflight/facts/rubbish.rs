@@ -4,7 +4,7 @@ use super::kernels::Kernel;
 use super::lvm::Filter;
 use super::packages::Packages;
 use super::{mounts, network, proxy, texts};
-use crate::preflight::{fix, multipath, server};
+use crate::preflight::{fix, server};
 use proptest::prelude::*;
 
 /// Bytes at random, and the words of the formats in any order.
@@ -30,7 +30,6 @@ proptest! {
         let _ = settings.excepts(&text);
         let _ = (texts::os_release(&text, "ID"), texts::total_memory(&text), texts::cpus_in_list(&text));
         let _ = (texts::apt_setting(&text, "A"), texts::settings(&text, "Match", "Name"));
-        let _ = multipath::wanted(&text);
         let _ = server::http::parse(text.as_bytes());
         let _ = server::http::date(&text);
         let _ = server::certificate::validity(text.as_bytes());

@@ -252,10 +252,7 @@ fn a_block_cut_by_hand_is_refused() {
 fn a_disk_that_was_wanted_before_stays_wanted() {
     let mut test = TestMachine::good();
     let id = crate::preflight::testing::TARGET_ID;
-    test.write(
-        "/etc/multipath/conf.d/master-target.conf",
-        &format!("blacklist_exceptions {{\n\twwid \"{id}\"\n}}\n"),
-    );
+    test.want(id);
     test.disk("sdc").map = None;
     test.recorded("mtctl");
     make_all(&test);
