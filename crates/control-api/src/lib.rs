@@ -15,6 +15,7 @@
 
 mod local;
 mod point;
+mod server_version;
 mod status;
 pub mod time;
 
@@ -23,4 +24,5 @@ pub use local::{
     Reply, Request, TestFailover, VersionInfo, Work, from_line, to_line,
 };
 pub use point::{Bookmark, Point, PointSelector, PointSelectorError};
+pub use server_version::{PRODUCT, Release, ServerVersion, VERSION_PATH};
 pub use status::{Alert, AlertKind, DiskStatus, ItemState, ItemStatus, RetentionStatus, StartReport, Status};

@@ -16,15 +16,18 @@
 //! is bounded by constants beside each queue: an item holds at most a few batches, a few lots of frames on their way
 //! to it, and one lot for each connection.
 //!
-//! [`mtctl`] only talks to the local API; whatever it can do, another program can do by the same lines of JSON.
+//! [`mtctl`] talks to the local API; whatever it can do there, another program can do by the same lines of JSON. What
+//! concerns the machine alone it does without the daemon: [`preflight`] looks whether the machine is ready.
 
 mod clock;
 pub mod config;
+mod durable_file;
 mod export;
 mod item;
 mod local;
 mod master_target;
 pub mod mtctl;
+pub mod preflight;
 mod random;
 mod service;
 mod sources;

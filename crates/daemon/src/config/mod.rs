@@ -8,6 +8,7 @@ mod reader;
 mod units;
 
 pub use reader::ConfigError;
+pub(crate) use units::nearest;
 
 use reader::{Found, Section, Source};
 use std::collections::HashMap;
@@ -27,6 +28,11 @@ const DEFAULT_RETENTION: &str = "/mnt/retention";
 
 /// A master target serves at most so many disks in one item: more than a VMware machine can have attached.
 const MAX_DISKS: usize = 60;
+
+/// Port of a configuration server.
+pub const CONTROL_PORT: u16 = 443;
+/// Port that changes come to, at a master target or a process server.
+pub const DATA_PORT: u16 = 9443;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -49,6 +55,10 @@ pub struct Config {
     pub retention: Retention,
     /// What a peer may take.
     pub limits: Limits,
+    /// The configuration server, once this machine has one.
+    pub configuration_server: Option<Server>,
+    /// The process server, if changes come through one.
+    pub process_server: Option<Server>,
     /// The replicated items.
     pub items: Vec<Item>,
 }
@@ -62,6 +72,15 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authority that signs the sources' certificates.
     pub ca: PathBuf,
+}
+
+/// A server that this machine connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name or address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// The retention volume.
@@ -172,6 +191,8 @@ impl Config {
             tls: tls(root.table("tls")?)?,
             retention: retention(root.table("retention")?)?,
             limits: limits(root.table("limits")?)?,
+            configuration_server: server(root.table("configuration_server")?, CONTROL_PORT)?,
+            process_server: server(root.table("process_server")?, DATA_PORT)?,
             items: items(&mut root)?,
         };
         root.finish()?;
@@ -182,7 +203,7 @@ impl Config {
 fn listen(root: &mut Section<'_>) -> Result<SocketAddr> {
     let expected = "an address and port such as \"0.0.0.0:9443\" or \"[::]:9443\"";
     let address = root.parsed("listen", expected, |text| text.parse().ok())?;
-    Ok(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 9443))))
+    Ok(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DATA_PORT))))
 }
 
 fn log(root: &mut Section<'_>) -> Result<String> {
@@ -244,6 +265,17 @@ fn limits(mut section: Section<'_>) -> Result<Limits> {
     };
     section.finish()?;
     Ok(limits)
+}
+
+/// A server whose address is not given is none.
+fn server(mut section: Section<'_>, port: u16) -> Result<Option<Server>> {
+    let expected = "a DNS name or an IP address";
+    let valid = |text: &str| valid_address(text).then(|| text.to_owned());
+    let address = section.parsed("address", expected, valid)?;
+    let port = section.number_or("port", port.into(), 1..=65_535)?;
+    section.finish()?;
+    let port = u16::try_from(port).unwrap_or(u16::MAX);
+    Ok(address.map(|address| Server { address, port }))
 }
 
 fn items(root: &mut Section<'_>) -> Result<Vec<Item>> {
@@ -388,6 +420,11 @@ fn valid_source_name(name: &str) -> bool {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
     name.len() <= 253 && name.split('.').all(valid_label)
+}
+
+/// Whether a text can be the DNS name or IP address of a server.
+pub(crate) fn valid_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok() || valid_source_name(text)
 }
 
 fn valid_disk_id(id: &str) -> bool {

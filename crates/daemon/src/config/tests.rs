@@ -16,7 +16,9 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
     let sample = include_str!("../../../../packaging/mtd.toml");
     assert!(parse(sample).unwrap().items.is_empty(), "the sample must start without an item");
     let uncommented: String = sample.lines().map(|line| format!("{}\n", uncomment(line))).collect();
-    let full = parse(&uncommented).unwrap();
+    let mut full = parse(&uncommented).unwrap();
+    let servers = [full.configuration_server.take(), full.process_server.take()];
+    assert_eq!(servers.map(|server| server.unwrap().port), [CONTROL_PORT, DATA_PORT]);
     let defaults = parse(SMALLEST).unwrap();
     assert_eq!(Config { items: Vec::new(), ..full.clone() }, Config { items: Vec::new(), ..defaults });
     let item = &full.items[0];
@@ -43,6 +45,10 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
         "handshake_timeout",
         "hello_timeout",
         "jobs",
+        "configuration_server",
+        "address",
+        "port",
+        "process_server",
         "item",
         "name",
         "source",
@@ -75,6 +81,16 @@ fn defaults_are_those_of_the_documentation() {
 }
 
 #[test]
+fn servers_are_there_when_their_address_is() {
+    let text = "[configuration_server]\naddress = \"cs.example\"\n[process_server]\nport = 9444\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.configuration_server, Some(Server { address: "cs.example".into(), port: 443 }));
+    assert_eq!(config.process_server, None);
+    let error = parse("[process_server]\naddress = \"http://x\"").unwrap_err().to_string();
+    assert!(error.contains("process_server.address must be a DNS name or an IP address"), "{error}");
+}
+
+#[test]
 fn an_item_may_have_a_policy_of_its_own() {
     let text = format!("[policy]\nwindow = \"2 d\"\n{SMALLEST}[item.policy]\nrpo_threshold = \"5 min\"\n");
     let policy = &parse(&text).unwrap().items[0].policy;
@@ -95,7 +111,7 @@ fn every_bad_key_and_value_is_named_with_its_line() {
         ),
         (
             "\nlisten_address = \"x\"",
-            "line 2: unknown key listen_address: known here are listen, socket, state_folder, log, tls, retention, limits, policy, item",
+            "line 2: unknown key listen_address: known here are listen, socket, state_folder, log, tls, retention, limits, configuration_server, process_server, policy, item",
         ),
         ("lisen = \"x\"", "line 1: unknown key lisen: did you mean listen?"),
         ("socket = \"mtd.sock\"", "line 1: socket must be an absolute path, not the text \"mtd.sock\""),

@@ -25,7 +25,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// The candidate that a mistyped name most likely means, if one is near enough.
-pub(super) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let name = name.to_lowercase();
     let distance_to = |candidate: &&str| edit_distance(&name, &candidate.to_lowercase());
     let (distance, best) = candidates.iter().map(|c| (distance_to(c), *c)).min_by_key(|(d, _)| *d)?;

@@ -1,9 +1,10 @@
 //! What the daemon remembers of an item outside its journal, as a small file in the state folder.
 
+use crate::durable_file;
 use control_api::time::Time;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The record of one item.
@@ -60,14 +61,8 @@ impl RecordFile {
     }
 
     fn try_save(&self, record: &Record) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(folder)?;
-        let temporary = self.path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        File::open(folder)?.sync_all()
+        fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
+        durable_file::replace(&self.path, &serde_json::to_vec(record)?, 0o644)
     }
 
     fn error(&self, doing: &'static str, cause: io::Error) -> RecordError {

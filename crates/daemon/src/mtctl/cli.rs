@@ -155,8 +155,8 @@ pub struct CheckArguments {
     /// Undo what --fix did, each after a question.
     #[arg(long, conflicts_with = "attest")]
     pub undo: bool,
-    /// Answer for what this machine cannot see itself (check id); asks who answers.
-    #[arg(long, value_name = "ID")]
+    /// Answer for what this machine cannot see itself: that the rule of this check is kept.
+    #[arg(long, value_name = "ID", requires = "by")]
     pub attest: Option<String>,
     /// Who answers, with --attest.
     #[arg(long, value_name = "NAME", requires = "attest")]
@@ -164,9 +164,9 @@ pub struct CheckArguments {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
-    /// Address of the configuration server; by default the one in the configuration.
-    #[arg(long, value_name = "ADDRESS")]
-    pub cs: Option<String>,
+    /// The configuration server, with its port unless that is 443; by default the one in the configuration.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_server)]
+    pub cs: Option<crate::config::Server>,
     /// The daemon's configuration.
     #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub config: PathBuf,
@@ -214,6 +214,13 @@ pub enum TestFailoverCommand {
     List,
 }
 
+fn parse_server(text: &str) -> Result<crate::config::Server, String> {
+    let server = crate::preflight::server_address(text);
+    server.ok_or_else(|| {
+        "give a DNS name or an IP address, with or without a port: cs.example, 10.0.0.9:8443".into()
+    })
+}
+
 fn parse_time(text: &str) -> Result<Time, String> {
     time::parse(text).ok_or_else(|| "expected a time such as 2026-11-20T16:21:24Z".to_string())
 }
@@ -250,6 +257,11 @@ mod tests {
             "mtctl export web01 --disk disk0 --point nightly --format streamOptimized --to /tmp/a.vmdk",
             "mtctl resume web01",
             "mtctl resync web01",
+            "mtctl check --json --only kernel --only cores --cs cs.example:8443 --config /tmp/mtd.toml",
+            "mtctl check --explain kernel",
+            "mtctl check --fix --yes --only hosts-file",
+            "mtctl check --undo --yes",
+            "mtctl check --attest snapshots --by eve",
             "mtctl disks",
             "mtctl disks 36000c29a0123456789abcdef01234567 --json",
             "mtctl disks --watch --config /tmp/mtd.toml",
