@@ -42,6 +42,12 @@ impl ScsiId {
         self.0.starts_with("36000c29") && self.vmdk_uuid().is_some()
     }
 
+    /// Whether it is made of an NAA identifier, as the ids of all disks are that tell one: `3` and 16 or 32 digits.
+    pub fn is_naa(&self) -> bool {
+        let digits = self.0.strip_prefix('3').unwrap_or_default();
+        matches!(digits.len(), 16 | 32) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// As `scsi_id` and multipath show it.
     pub fn as_str(&self) -> &str {
         &self.0

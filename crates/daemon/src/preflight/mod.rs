@@ -39,7 +39,7 @@ pub enum Group {
     Machine,
     /// Its disks.
     Disks,
-    /// multipath and LVM.
+    /// multipath, LVM and mdadm.
     Multipath,
     /// The retention volume.
     Retention,
@@ -58,7 +58,7 @@ impl fmt::Display for Group {
         f.write_str(match self {
             Group::Machine => "Machine and operating system",
             Group::Disks => "Disks",
-            Group::Multipath => "multipath and LVM",
+            Group::Multipath => "multipath, LVM, RAID",
             Group::Retention => "Retention volume",
             Group::Network => "Network",
             Group::Servers => "Servers and clock",

@@ -33,7 +33,11 @@ const SYMPTOMS: [(&str, &[&str], &str); 17] = [
     ("an extra disk appears and holds the data", &["scsi-ids"], ""),
     ("reprotect fails for machines made of templates", &["duplicate-scsi-ids"], ""),
     ("reprotect fails", &["snapshots", "controllers", "disk-count"], ""),
-    ("detach fails, disks not found", &["storage-vmotion", "lvm-filter", "multipath-disks"], ""),
+    (
+        "detach fails, disks not found",
+        &["storage-vmotion", "lvm-filter", "raid-assembly", "multipath-disks"],
+        "",
+    ),
     (
         "the master target misbehaves or will not install",
         &[

@@ -1,6 +1,7 @@
 //! The rules, a file for each part of the machine.
 
 mod disks;
+mod foreign_volumes;
 mod hardware;
 mod installation;
 mod multipath;
@@ -13,11 +14,12 @@ mod servers;
 use super::Check;
 
 /// All of them, in the order in which they are shown.
-pub(super) const ALL: [&[Check]; 9] = [
+pub(super) const ALL: [&[Check]; 10] = [
     &operating_system::CHECKS,
     &hardware::CHECKS,
     &disks::CHECKS,
     &multipath::CHECKS,
+    &foreign_volumes::CHECKS,
     &retention::CHECKS,
     &network::CHECKS,
     &servers::CHECKS,

@@ -59,7 +59,8 @@ const TERABYTE: u64 = 1_000_000_000_000;
 /// Changed bytes in an hour, over all machines, for which the window of a smaller disk is told.
 const EXAMPLE_RATE: u64 = 10 << 30;
 
-const PREPARE: &str = "mtctl retention prepare makes and mounts it";
+const PREPARE: &str = "map it (mtctl disks --map ID), make a file system (mkfs.ext4 /dev/mapper/ID), and mount it at the \
+                       retention folder by a line in /etc/fstab";
 
 /// The retention volume, from what is mounted and from what is to be.
 struct Volume<'a> {
@@ -150,7 +151,7 @@ fn mounted(machine: &Machine) -> Look {
             "set trial_folder = false before this machine is relied on",
         ),
         (false, true) => Finding::broken(found, format!("mount {folder}; see dmesg when that fails")),
-        (false, false) => Finding::broken(found, PREPARE),
+        (false, false) => Finding::broken(found, format!("take a free disk: {PREPARE}")),
     }
 }
 
@@ -163,7 +164,10 @@ fn eligible(machine: &Machine) -> Look {
                 format!("use a disk of its own: {PREPARE}"),
             );
         }
-        return Err(Unknown::until("there is no retention volume yet", PREPARE));
+        return Err(Unknown::until(
+            "there is no retention volume yet",
+            format!("take a free disk: {PREPARE}"),
+        ));
     };
     let mut broken = Vec::new();
     let kind = volume.mount.map(|mount| &mount.kind).or(volume.entry.map(|entry| &entry.kind));
@@ -213,7 +217,7 @@ fn in_fstab(machine: &Machine) -> Look {
     let Some(entry) = machine.fstab()?.iter().rev().find(|entry| entry.place == folder) else {
         return Finding::broken(
             format!("/etc/fstab has no entry for {folder}"),
-            format!("{PREPARE}, and writes the entry"),
+            "add to /etc/fstab: /dev/mapper/ID /mnt/retention ext4 rw,nofail 0 2; then systemctl daemon-reload",
         );
     };
     let line = format!("/dev/mapper/ID {folder} ext4 rw,nofail 0 2");

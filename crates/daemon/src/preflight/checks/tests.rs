@@ -93,6 +93,9 @@ each_breaks_one! {
     a_filter_that_takes_what_comes_later: "lvm-filter" Failed, |m| m.program("lvmconfig", "echo 'global_filter=[\"r|sd[abc]|\",\"r|36000c29[abc]|\",\"r|dm-|\"]'");
     a_filter_that_is_rubbish: "lvm-filter" CannotTell, |m| m.program("lvmconfig", "echo 'global_filter=[\"q\"]'");
     a_devices_file: "lvm-filter" CannotTell, |m| m.write("/etc/lvm/devices/system.devices", "");
+    mdadm_assembles_everything: "raid-assembly" Failed, |m| m.recorded("mdadm");
+    mdadm_assembles_some: "raid-assembly" Failed, |m| { m.recorded("mdadm"); m.write("/etc/mdadm/mdadm.conf", "AUTO +1.x -all\n") };
+    mdadm_cannot_be_read: "raid-assembly" CannotTell, |m| { m.recorded("mdadm"); m.folder("/etc/mdadm/mdadm.conf", 0o755) };
     a_small_retention_disk: "retention-disk" Warning, |m| m.disk("sdb").size = Bytes(500_000_000_000);
     retention_not_mounted: "retention-mounted" Failed, |m| m.write("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
     retention_of_another_kind: "retention-eligible" Failed, |m| m.edit("/proc/self/mountinfo", "- ext4 /dev/mapper", "- vfat /dev/mapper");

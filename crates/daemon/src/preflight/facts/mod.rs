@@ -3,6 +3,7 @@
 
 pub(super) mod kernels;
 pub(super) mod lvm;
+pub(super) mod mdadm;
 pub(super) mod mounts;
 pub(super) mod network;
 pub(super) mod packages;

@@ -3,7 +3,7 @@
 use super::kernels::Kernel;
 use super::lvm::Filter;
 use super::packages::Packages;
-use super::{mounts, network, proxy, texts};
+use super::{mdadm, mounts, network, proxy, texts};
 use crate::preflight::{fix, server};
 use proptest::prelude::*;
 
@@ -19,6 +19,7 @@ proptest! {
     fn no_parser_panics(text in text()) {
         let _ = Kernel::parse(&text);
         let _ = Filter::parse(&text).map(|filter| filter.accepts(std::slice::from_ref(&text)));
+        let _ = (mdadm::auto(&text).map(|words| mdadm::is_off(&words)), mdadm::lists_arrays(&text));
         let _ = Packages::parse(&text).kernel_packages(&text);
         let mounts = mounts::mountinfo(&text);
         let _ = (mounts::mounted_at(&mounts, "/"), mounts::fstab(&text));

@@ -20,8 +20,15 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) enum Change {
     /// A command, and the one that takes it back, if any.
     Run { run: Vec<String>, undo: Option<Vec<String>> },
-    /// A marked block of lines at the end of a file; the file goes with it when it was made for it.
-    Block { path: String, comment: String, lines: Vec<String> },
+    /// A marked block of lines at the end of a file; the file goes with it when it was made for it. Whoever has a copy
+    /// of the file is told by a command, each time that it changes.
+    Block {
+        path: String,
+        comment: String,
+        lines: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        then: Vec<String>,
+    },
     /// A folder.
     MakeFolder { path: String, mode: u32 },
     /// Another mode.
@@ -45,7 +52,15 @@ impl Change {
     }
 
     pub(crate) fn block(path: &str, comment: &str, lines: Vec<String>) -> Change {
-        Change::Block { path: path.to_owned(), comment: comment.to_owned(), lines }
+        Change::Block { path: path.to_owned(), comment: comment.to_owned(), lines, then: Vec::new() }
+    }
+
+    /// The same block, and this command whenever it comes or goes.
+    pub(crate) fn followed_by(mut self, command: &[&str]) -> Change {
+        if let Change::Block { then, .. } = &mut self {
+            *then = command.iter().map(|word| (*word).to_owned()).collect();
+        }
+        self
     }
 
     /// What will be done, as a person would do it.
@@ -53,7 +68,9 @@ impl Change {
         match self {
             Change::Run { run, undo: Some(_) } => run.join(" "),
             Change::Run { run, undo: None } => format!("{} (undo will leave this)", run.join(" ")),
-            Change::Block { path, lines, .. } => format!("add to {path}: {}", lines.join("; ")),
+            Change::Block { path, lines, then, .. } => {
+                format!("add to {path}: {}{}", lines.join("; "), and_then(then))
+            }
             Change::MakeFolder { path, mode } => format!("mkdir -p -m {mode:o} {path}"),
             Change::SetMode { path, before, after } => format!("chmod {after:o} {path} (it is {before:o})"),
             Change::MapDisk { disk, .. } => format!("mtctl disks --map {disk}"),
@@ -65,7 +82,7 @@ impl Change {
         match self {
             Change::Run { undo: Some(undo), .. } => undo.join(" "),
             Change::Run { run, undo: None } => format!("leave what this did: {}", run.join(" ")),
-            Change::Block { path, .. } => format!("remove our block from {path}"),
+            Change::Block { path, then, .. } => format!("remove our block from {path}{}", and_then(then)),
             Change::MakeFolder { path, .. } => format!("rmdir {path} (left when something is in it)"),
             Change::SetMode { path, before, .. } => format!("chmod {before:o} {path}"),
             Change::MapDisk { disk, wanted_before: false } => format!("mtctl disks --unmap {disk}"),
@@ -92,9 +109,10 @@ impl Change {
     pub(crate) fn make(&self, system: &System) -> Result<(), FixError> {
         match self {
             Change::Run { run, .. } => command(system, run),
-            Change::Block { path, comment, lines } => {
+            Change::Block { path, comment, lines, then } => {
                 let text = read(system, path)?.unwrap_or_default();
-                write(system, path, &block::with(&text, comment, lines))
+                write(system, path, &block::with(&text, comment, lines))?;
+                command(system, then)
             }
             Change::MakeFolder { path, mode } => {
                 make_folder(&system.path(path), *mode).map_err(in_file(path))
@@ -108,7 +126,10 @@ impl Change {
     pub(crate) fn undo(&self, system: &System) -> Result<(), FixError> {
         match self {
             Change::Run { undo, .. } => undo.as_ref().map_or(Ok(()), |undo| command(system, undo)),
-            Change::Block { path, comment, .. } => remove_block(system, path, comment),
+            Change::Block { path, comment, then, .. } => {
+                remove_block(system, path, comment)?;
+                command(system, then)
+            }
             Change::MakeFolder { path, .. } => match fs::remove_dir(system.path(path)) {
                 Err(cause) if !matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
                     Err(in_file(path)(cause))
@@ -120,6 +141,10 @@ impl Change {
             Change::MapDisk { disk, wanted_before: false } => Ok(unmap_disk(system, disk)?),
         }
     }
+}
+
+fn and_then(command: &[String]) -> String {
+    if command.is_empty() { String::new() } else { format!("; then {}", command.join(" ")) }
 }
 
 fn in_file(path: &str) -> impl Fn(io::Error) -> FixError {

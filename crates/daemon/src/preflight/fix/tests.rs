@@ -49,25 +49,29 @@ fn bad() -> TestMachine {
         ),
     );
     test.program("systemctl", &format!("case \"$*\" in 'is-active master'*) echo inactive;; 'is-enabled master'*) echo disabled;; is-*) echo active;; *) echo systemctl \"$@\" >> {};; esac", test.path("/calls").display()));
-    ["apt-mark", "apt-get", "mtctl"].iter().for_each(|program| test.recorded(program));
+    ["apt-mark", "apt-get", "mtctl", "mdadm", "update-initramfs"]
+        .iter()
+        .for_each(|program| test.recorded(program));
     test.disk("sdc").map = None;
     test.folder("/var/lib/master-target", 0o755);
     test
 }
 
-const COMMANDS: [&str; 6] = [
+const COMMANDS: [&str; 7] = [
     "apt-mark hold linux-generic",
     "apt-get install -y --no-install-recommends kpartx",
     "mtctl disks 36000c29ccccccccccccccccccccccccc --map --yes",
+    "update-initramfs -u",
     "timedatectl set-ntp true",
     "systemctl enable master-target.service",
     "systemctl start master-target.service",
 ];
 
-const UNDONE: [&str; 5] = [
+const UNDONE: [&str; 6] = [
     "systemctl stop master-target.service",
     "systemctl disable master-target.service",
     "timedatectl set-ntp false",
+    "update-initramfs -u",
     "mtctl disks 36000c29ccccccccccccccccccccccccc --unmap --yes",
     "apt-mark unhold linux-generic",
 ];
@@ -258,4 +262,18 @@ fn a_disk_that_was_wanted_before_stays_wanted() {
     make_all(&test);
     undo_all(&test);
     assert_eq!(test.calls(), [format!("mtctl disks {id} --map --yes")]);
+}
+
+#[test]
+fn the_copy_in_the_initramfs_follows_mdadms_configuration() {
+    let test = TestMachine::good();
+    test.recorded("mdadm");
+    test.recorded("update-initramfs");
+    test.write("/etc/mdadm/mdadm.conf", "MAILADDR root\n");
+    make_all(&test);
+    assert!(test.read("/etc/mdadm/mdadm.conf").contains("\nAUTO -all\n"));
+    assert!(test.report().rows.iter().all(|row| row.verdict == Verdict::Passed));
+    undo_all(&test);
+    assert_eq!(test.read("/etc/mdadm/mdadm.conf"), "MAILADDR root\n");
+    assert_eq!(test.calls(), ["update-initramfs -u", "update-initramfs -u"]);
 }
