@@ -38,7 +38,7 @@ fn bad() -> TestMachine {
     test.edit("/dpkg", "hold ok installed amd64 linux-generic", "install ok installed amd64 linux-generic");
     test.edit("/dpkg", "install ok installed amd64 kpartx\n", "");
     test.edit("/etc/hosts", "10.0.0.5 mt.example mt\n", "");
-    test.folder("/etc/apt/apt.conf.d", 0o755);
+    ["/etc/apt/apt.conf.d", "/etc/mdadm"].iter().for_each(|path| test.folder(path, 0o755));
     test.program("apt-config", "echo 'APT::Periodic::Unattended-Upgrade \"1\";'");
     test.program("lvmconfig", "echo 'node not found' >&2; exit 5");
     test.program(
