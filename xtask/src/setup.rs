@@ -6,15 +6,18 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("build-essential", "cc"),
     ("e2fsprogs", "mkfs.ext4"),
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
     ("libnbd-bin", "nbdcopy"),
+    ("mmdebstrap", "mmdebstrap"),
     ("nbdkit", "nbdkit"),
     ("python3-libnbd", "nbdsh"),
+    ("python3-pip", "pip3"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
 ];
