@@ -53,7 +53,7 @@ pub(super) fn command(machine: &Machine, files: &Files, interactive: bool) -> Co
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc,usb=off"]);
     // Hardware acceleration is not there everywhere, and where it is, it is not the same everywhere.
-    command.args(["-accel", "tcg,thread=multi", "-cpu", "max,hypervisor=off"]);
+    command.args(["-accel", "tcg,thread=multi", "-cpu", "max,hypervisor=off,la57=off"]);
     command.args(["-smp", &machine.processors.to_string(), "-m", &format!("{}M", machine.memory_mib)]);
     if machine.face == Face::Vmware {
         command.args([
@@ -82,7 +82,7 @@ pub(super) fn command(machine: &Machine, files: &Files, interactive: bool) -> Co
 fn boot(command: &mut Command, image: &Path) {
     // The order in which disks get their names depends on timing less when controllers are scanned one by one.
     let words = "root=LABEL=mt-root ro quiet loglevel=5 console=ttyS0 panic=-1 scsi_mod.scan=sync net.ifnames=0 \
-                 mitigations=off random.trust_cpu=on audit=0 nowatchdog";
+                 mitigations=off random.trust_cpu=on audit=0 nowatchdog tsc=reliable";
     command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initrd"));
     command.args(["-append", words]);
 }

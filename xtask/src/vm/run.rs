@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Until QEMU has made its sockets.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// From power-on until the guest says hello. It takes half a minute, and several on a machine that is busy.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// The guest stops a script that takes too long, and still collects its logs; then it is stopped itself.
 const GRACE: Duration = Duration::from_secs(60);
 /// How often to look whether QEMU is still there.
@@ -75,8 +77,8 @@ fn start(scenario: &Scenario, files: &Files, mode: Mode) -> Result<Child> {
 fn attend(scenario: &Scenario, files: &Files, mode: Mode, child: &mut Child) -> Result<()> {
     let (qmp, lines) = connect(files, child)?;
     let host = Host::new(&scenario.machine, files, qmp);
-    let begun = Instant::now();
-    let mut attendant = Attendant { scenario, mode, host, lines, begun, boots: 0, boots_next: true };
+    let deadline = Instant::now() + BOOT_LIMIT;
+    let mut attendant = Attendant { scenario, mode, host, lines, deadline, boots: 0, boots_next: true };
     let status = attendant.until_the_end(child, &files.results);
     // It may be gone already, and is killed when it does not go.
     let _ = attendant.host.quit();
@@ -126,7 +128,8 @@ struct Attendant<'a> {
     mode: Mode,
     host: Host<'a>,
     lines: Lines,
-    begun: Instant,
+    /// Of what it does now: booting, or running the script.
+    deadline: Instant,
     boots: u32,
     /// Whether the next thing to hear is that the guest has booted.
     boots_next: bool,
@@ -155,22 +158,26 @@ impl Attendant<'_> {
     }
 
     fn is_overdue(&self) -> bool {
-        self.mode == Mode::Script && self.begun.elapsed() > self.scenario.limit + GRACE
+        self.mode == Mode::Script && Instant::now() > self.deadline
     }
 
     fn greet(&mut self) -> Result<()> {
         ensure!(self.boots_next || self.mode == Mode::Shell, "the guest rebooted by itself");
         self.boots += 1;
         self.boots_next = false;
-        let left = self.scenario.limit.saturating_sub(self.begun.elapsed()).as_secs().max(1);
+        let limit = self.scenario.limit;
+        self.deadline = Instant::now() + limit + GRACE;
         let mode = if self.mode == Mode::Shell { "shell" } else { "run" };
-        self.lines.send(&format!("{mode} {} {left} {}", self.boots, self.scenario.name))
+        self.lines.send(&format!("{mode} {} {} {}", self.boots, limit.as_secs(), self.scenario.name))
     }
 
     fn serve(&mut self, id: &str, wish: Result<Wish, String>) -> Result<()> {
         let wish = match wish {
             Ok(wish @ (Wish::Reboot | Wish::Crash)) => {
                 self.boots_next = self.may_boot().is_ok();
+                if self.boots_next {
+                    self.deadline = Instant::now() + BOOT_LIMIT;
+                }
                 if self.boots_next && wish == Wish::Crash {
                     return self.host.reset();
                 }

@@ -21,7 +21,7 @@ pub(super) struct Scenario {
     pub(super) machine: Machine,
     /// How often the guest boots in a run; the script runs once after each.
     pub(super) boots: u32,
-    /// How long all of the run may take.
+    /// How long the script may take, each time that it runs.
     pub(super) limit: Duration,
 }
 
