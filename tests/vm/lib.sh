@@ -4,7 +4,8 @@
 output=
 
 set -E
-trap 'echo "FAILED: line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND"' ERR
+shopt -s inherit_errexit
+trap 'echo "FAILED: line $LINENO of $(basename "${BASH_SOURCE[0]}"): $BASH_COMMAND" >&2' ERR
 
 note() {
     echo "-- $*"
@@ -12,20 +13,20 @@ note() {
 
 # check "text" COMMAND…: the command must succeed.
 check() {
-    local text=$1
+    local text=$1 status=0
     shift
-    if output=$("$@" 2>&1); then
-        echo "ok: $text"
-    else
-        echo "FAILED: $text: status $? of: $*"
+    _run "$@" || status=$?
+    if [ "$status" -ne 0 ]; then
+        echo "FAILED: $text: status $status of: $*"
         echo "$output"
         exit 1
     fi
+    echo "ok: $text"
 }
 
 # fails COMMAND…: the command must fail.
 fails() {
-    if output=$("$@" 2>&1); then
+    if _run "$@"; then
         echo "FAILED: it should have failed: $*"
         echo "$output"
         exit 1
@@ -48,7 +49,7 @@ expect_eq() {
 wait_until() {
     local limit=$1 begun=$SECONDS
     shift
-    until output=$("$@" 2>&1); do
+    until _run "$@"; do
         if ((SECONDS - begun >= limit)); then
             echo "FAILED: not within $limit s: $*"
             echo "$output"
@@ -63,19 +64,19 @@ wait_until() {
 host() {
     case $1 in
         reboot | crash)
-            _ask "$@"
+            _ask "$@" || return 1
             # Only a reboot is answered.
             systemctl reboot --no-block
             sleep infinity
             ;;
         detach)
             local gone
-            gone=$(disk_of "${@:2}")
-            _ask "$@"
+            gone=$(disk_of "${@:2}") || return 1
+            _ask "$@" || return 1
             _forget "$gone"
             ;;
         attach)
-            _ask "$@"
+            _ask "$@" || return 1
             _rescan
             ;;
         *) _ask "$@" ;;
@@ -85,7 +86,7 @@ host() {
 # disk_of NAME [PATH]: kernel names of a disk's paths, one a line, in the order of the paths; waits for them.
 disk_of() {
     local places place found names try
-    places=$(_ask places "$@")
+    places=$(_ask places "$@") || return 1
     if [ -z "$places" ]; then
         echo "disk $1 is not attached" >&2
         return 1
@@ -102,6 +103,15 @@ disk_of() {
     done
     echo "disk $1 did not appear in the guest at $places" >&2
     return 1
+}
+
+# Runs a command for its status and its output; not in a subshell, so that it may be `wait`.
+_run() {
+    local file=/run/lab/output.$BASHPID.$RANDOM status=0
+    "$@" >"$file" 2>&1 || status=$?
+    output=$(<"$file")
+    rm -f "$file"
+    return "$status"
 }
 
 # The block device that is target $2 of the controller in PCI slot $1.
@@ -153,5 +163,5 @@ _ask() {
         echo "host $*: $text" >&2
         return 1
     fi
-    echo "$text"
+    [ -z "$text" ] || echo "$text"
 }

@@ -11,9 +11,9 @@ expect_eq "the root disk" /dev/sda "$(findmnt -n -o SOURCE /)"
 check "the root disk has more than 100 GB" test "$(blockdev --getsize64 /dev/sda)" -gt 100000000000
 wait_until 30 sh -c 'ip -4 address show eth0 | grep -q inet'
 
-for program in mtd mtctl mt-source; do
-    check "$program starts" "$program" --version
-    note "$output"
-done
+check "mtd starts" mtd --version
+check "mt-source starts" mt-source --help
+check "mtctl starts" mtctl --help
+note "without a daemon mtctl version says: $(mtctl version 2>&1 || true)"
 check "the unit is known" systemctl cat master-target.service
 note "boot: $(systemd-analyze | head -n 1)"

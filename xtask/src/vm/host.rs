@@ -45,7 +45,7 @@ impl<'a> Host<'a> {
             Wish::IoError { disk, path, on } => self.io_error(disk, *path, *on),
             Wish::Pattern { disk, seed } => self.pattern(disk, *seed),
             Wish::Sha256 { disk } => self.sha256(disk),
-            Wish::Places { disk } => self.places(disk),
+            Wish::Places { disk, path } => self.places(disk, *path),
             Wish::Reboot | Wish::Crash => Ok(String::new()),
         }
     }
@@ -135,9 +135,10 @@ impl<'a> Host<'a> {
         Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
     }
 
-    fn places(&mut self, name: &str) -> Result<String> {
+    fn places(&mut self, name: &str, path: Option<u8>) -> Result<String> {
         let (index, disk) = self.disk(name)?;
-        let attached = (0..disk.paths).filter(|path| self.attached.contains(&path_name(disk, *path)));
+        let wanted = paths(disk, path)?.into_iter();
+        let attached = wanted.filter(|path| self.attached.contains(&path_name(disk, *path)));
         let places = attached.map(|path| format!("{:02x}:{index}", FIRST_PATHS_SLOT + path));
         Ok(places.collect::<Vec<_>>().join(" "))
     }

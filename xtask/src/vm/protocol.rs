@@ -52,9 +52,10 @@ pub(super) enum Wish {
     Sha256 {
         disk: String,
     },
-    /// Where the guest finds the attached paths of a disk: `SLOT:TARGET` of each.
+    /// Where the guest finds the attached paths of a disk, or one path: `SLOT:TARGET` of each.
     Places {
         disk: String,
+        path: Option<u8>,
     },
     Reboot,
     Crash,
@@ -96,7 +97,7 @@ fn wish(words: &[&str]) -> Result<Wish> {
     let disk = || name(rest).with_context(|| format!("{verb} which disk?"));
     let most_words = match *verb {
         "reboot" | "crash" => 0,
-        "sha256" | "places" => 1,
+        "sha256" => 1,
         "io-error" => 3,
         _ => 2,
     };
@@ -114,7 +115,7 @@ fn wish(words: &[&str]) -> Result<Wish> {
             Wish::Pattern { disk: disk()?, seed: seed.parse().with_context(|| format!("{seed} is no seed"))? }
         }
         "sha256" => Wish::Sha256 { disk: disk()? },
-        "places" => Wish::Places { disk: disk()? },
+        "places" => Wish::Places { disk: disk()?, path: path(rest.get(1))? },
         "reboot" => Wish::Reboot,
         "crash" => Wish::Crash,
         _ => bail!("unknown verb {verb}; tests/vm/README.md lists them"),
