@@ -1,19 +1,20 @@
 //! Everything that must hold before a change is taken.
 
 use crate::command::{cargo, output, run as run_command};
-use crate::{layers, program, test};
+use crate::{layers, program, test, vm};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("format", format),
     ("clippy", clippy),
     ("layers", layers::run),
     ("tests", || test::run(true)),
     ("documents", documents),
     ("demo", || program::run("demo", &[])),
+    ("vm-test", || vm::run(&vm::Options::all())),
 ];
 
 /// Runs each step; the first that fails ends the run.

@@ -10,6 +10,7 @@ mod layers;
 mod program;
 mod setup;
 mod test;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,6 +57,8 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Runs scenarios in a virtual machine that looks like a master target on VMware.
+    VmTest(vm::Options),
     /// Everything that must hold before a change is taken.
     Ci,
 }
@@ -83,6 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { no_skips } => test::run(no_skips),
         Task::Layers => layers::run(),
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),
+        Task::VmTest(options) => vm::run(&options),
         Task::Ci => ci::run(),
     }
 }

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("dosfstools", "mkfs.vfat"),
@@ -16,8 +16,11 @@ const PACKAGES: [(&str, &str); 15] = [
     ("fio", "fio"),
     ("kpartx", "kpartx"),
     ("libnbd-bin", "nbdcopy"),
+    ("mmdebstrap", "mmdebstrap"),
     ("nbdkit", "nbdkit"),
     ("python3-libnbd", "nbdsh"),
+    ("python3-pip", "pip3"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
     ("squashfs-tools", "mksquashfs"),
