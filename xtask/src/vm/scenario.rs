@@ -8,8 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Disks on one controller, which is what the smallest of them, LSI parallel SCSI, takes besides itself.
-const MOST_DISKS: usize = 6;
+/// Disks on one controller of VMware.
+const MOST_DISKS: usize = 15;
+/// Disks that the smallest of the emulated ones, LSI parallel SCSI, takes besides itself.
+const MOST_DISKS_ON_LSI: usize = 6;
 /// Paths to one disk, each through a controller of its own.
 const MOST_PATHS: u8 = 4;
 const MOST_BOOTS: u32 = 10;
@@ -112,6 +114,12 @@ fn parse(name: &str, text: &str) -> Result<Scenario, (usize, anyhow::Error)> {
     }
     if scenario.about.is_empty() {
         return Err((1, anyhow::anyhow!("the header lacks a line \"# about: what it shows\"")));
+    }
+    let machine = &scenario.machine;
+    if machine.controller != Controller::Pvscsi && machine.disks.len() > MOST_DISKS_ON_LSI {
+        let limit =
+            anyhow::anyhow!("there can be {MOST_DISKS_ON_LSI} disks on a controller that is not pvscsi");
+        return Err((1, limit));
     }
     Ok(scenario)
 }
@@ -242,6 +250,13 @@ mod tests {
         assert!(
             error_of("# about: x\n#\n# disk: a size=1M path=2\n").1.contains("unknown key path of disk a")
         );
+        let seven = "# disk: a size=1M\n".repeat(7);
+        let seven: String = seven
+            .lines()
+            .enumerate()
+            .map(|(n, line)| format!("{}\n", line.replace(" a ", &format!(" a{n} "))))
+            .collect();
+        assert!(error_of(&format!("# about: x\n# controller: lsi\n{seven}")).1.contains("6 disks"));
         assert!(error_of("# about: x\n# boots: 2\n# boots: 3\n").1.contains("twice"));
         assert!(error_of("# disk: a size=1M\n").1.contains("about"));
     }
