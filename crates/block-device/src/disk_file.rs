@@ -4,7 +4,7 @@ use crate::handle::{Caching, Handle};
 use crate::holder;
 use crate::inventory::DeviceNumber;
 use disk::{Access, ByteRange, Bytes, Cause, Disk, Error, Extent, Operation, Result, check_bounds};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, FileType, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -24,25 +24,23 @@ impl FileDisk {
         let path = path.as_ref();
         let name = path.display().to_string();
         let failed = |error| Error::from_io(Operation::Open, &name, None, error);
-        let kind = fs::metadata(path).map_err(failed)?.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(failed(io::Error::other(
-                "it is neither a file nor a block device; name one of these",
-            )));
-        }
+        // Before it is opened: to open a pipe is to wait for its other end.
+        check_kind(fs::metadata(path).map_err(failed)?.file_type()).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::Write);
-        let claimed = kind.is_block_device() && access == Access::Write;
-        if claimed {
-            // On a device, without creating: refused when it is mounted or part of another one.
+        if access == Access::Write {
+            // On a device, without creating: refused when it is mounted or part of another one. Files do not heed it.
             options.custom_flags(nix::libc::O_EXCL);
         }
         let file = options.open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy if claimed => {
+            io::ErrorKind::ResourceBusy if access == Access::Write => {
                 Error::new(Operation::Open, &name, None, Cause::InUse { holder: holder::of_device(path) })
             }
             _ => failed(error),
         })?;
+        let kind = file.metadata().map_err(failed)?.file_type();
+        check_kind(kind).map_err(failed)?;
+        let claimed = kind.is_block_device() && access == Access::Write;
         if claimed {
             keep_udev_away(&file, &name)?;
         }
@@ -68,6 +66,13 @@ impl FileDisk {
         );
         Err(Error::new(Operation::Sync, self.name(), None, Cause::Corrupt { what }))
     }
+}
+
+fn check_kind(kind: FileType) -> io::Result<()> {
+    if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    }
+    Err(io::Error::other("it is neither a file nor a block device; name one of these"))
 }
 
 /// How long udev may take to look at a device.

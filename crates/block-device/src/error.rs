@@ -1,6 +1,6 @@
 //! What can be wrong with the machine's disks and the programs that tend them.
 
-use crate::inventory::Use;
+use crate::inventory::{DuplicateKind, Duplicates, Use};
 use disk::Class;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,17 +80,20 @@ pub enum Error {
         /// What it is instead.
         what: String,
     },
-    /// Several disks have this SCSI id, and multipath has not joined them.
-    #[error(
-        "the disks {} have the same SCSI id {id}, so it is not known which is meant: if they are copies of one \
-         template, give each VMDK a ddb.uuid of its own; if they are paths to one disk, run mtctl disks --map {id}",
-        disks.join(", ")
-    )]
+    /// Several disks have one SCSI id, so it is not known which is meant, or a map joins different disks.
+    #[error("{duplicates}")]
     Ambiguous {
-        /// The SCSI id.
+        /// Which, and what they are.
+        duplicates: Box<Duplicates>,
+    },
+    /// multipath is to claim the disk, and has not done so.
+    #[error(
+        "the disk {id} has no multipath map yet, though multipath is told to make one; mtctl check names what keeps it \
+         from that"
+    )]
+    NotMapped {
+        /// Its SCSI id.
         id: String,
-        /// Kernel names.
-        disks: Vec<String>,
     },
     /// The disk has no SCSI id, so there is no way to be sure of it.
     #[error(
@@ -205,7 +208,14 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             // A disk may only be late, or away for a while; so may a program's answer.
-            Error::NoDisk { .. } | Error::ProgramHangs { .. } | Error::Waited { .. } => Class::Retry,
+            Error::NoDisk { .. }
+            | Error::NotMapped { .. }
+            | Error::ProgramHangs { .. }
+            | Error::Waited { .. } => Class::Retry,
+            // multipathd may join them yet.
+            Error::Ambiguous { duplicates } if duplicates.kind == DuplicateKind::UnjoinedPaths => {
+                Class::Retry
+            }
             Error::Damaged { .. } => Class::Corrupt,
             Error::File { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => Class::Full,
             Error::Storage(error) => error.class(),

@@ -38,7 +38,7 @@ pub mod partitions;
 mod scsi_id;
 mod signature;
 mod system;
-pub mod target_disk;
+mod target_disk;
 mod usage;
 mod vpd;
 
@@ -49,6 +49,7 @@ pub use handle::Caching;
 pub use inventory::Inventory;
 pub use scsi_id::ScsiId;
 pub use system::{Output, PROGRAM_TIMEOUT, System};
+pub use target_disk::{TargetDisk, is_device};
 
 /// Parsers of what others wrote, for fuzzers.
 #[doc(hidden)]

@@ -2,52 +2,130 @@
 //!
 //! The kernel gives names like `sdb` in the order in which disks answer, so after a restart the name may stand for
 //! another disk, and a replica written there destroys it. A target disk is therefore named by its SCSI id,
-//! `/dev/mapper/<id>`, which is also the name of its multipath map. Opening one takes five steps, each of which can
-//! refuse:
+//! `/dev/mapper/<id>`, which is also the name of its multipath map, or by a link of udev that holds the id. Opening one
+//! takes five steps, each of which can refuse:
 //!
-//! 1. *Find.* The multipath map with this id, or else the one disk that tells it. Several disks with one id are
-//!    refused: nobody knows which of them is meant.
-//! 2. *Ask.* Whatever uses the disk or a part of it (mounts, swap, volume groups, RAID, this machine itself) is a reason
-//!    to refuse, and is named.
+//! 1. *Find.* The multipath map with this id, or else the one disk that tells it. Copies with one id are refused, joined
+//!    or not: nobody knows which of them is meant. A disk that multipath is told to claim is waited for until it has.
+//! 2. *Ask.* Whatever uses the disk or a part of it (mounts, swap, volume groups, RAID, this machine itself, the retention
+//!    volume) is a reason to refuse, and is named.
 //! 3. *Clear.* udev maps the partitions of a disk when it appears. Such maps of nobody's are removed.
 //! 4. *Hold.* `O_EXCL` keeps out mounts, LVM, md and device-mapper; the locks of [`FileDisk`] keep out QEMU, other
-//!    master targets and udev.
-//! 5. *Prove.* The device that is open now has the id that was asked for, read again.
+//!    master targets and, where no map is used, udev.
+//! 5. *Prove.* The device that is open now has the id that was asked for, read again, and no copy beside it.
+//!
+//! While it is open, another VMDK with the same id can be attached, and multipathd adds it to the map as if it were a
+//! path. Then the next sync fails, so that nothing is acknowledged that may lie on the wrong disk.
 
-use crate::inventory::{AttachedDisk, NoScsiId, Role, Use};
-use crate::{Caching, Error, FileDisk, Inventory, Result, ScsiId, System, partitions};
-use disk::Access;
-use std::os::unix::fs::FileTypeExt;
+use crate::inventory::{AttachedDisk, DeviceNumber, Look, NoScsiId, Role, Use};
+use crate::{Caching, Error, FileDisk, Inventory, Result, ScsiId, System, multipath, partitions};
+use disk::{Access, ByteRange, Bytes, Cause, Disk, Extent, Operation};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
-const MAPPER: &str = "/dev/mapper";
+/// How often holding the disk is tried while udev still makes maps of its partitions, and how long it is given each time.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// Whether a path names a device rather than a file: what lies under `/dev`.
-pub fn is_device_path(path: &Path) -> bool {
-    path.starts_with("/dev")
+/// A disk that holds a replica.
+#[derive(Debug)]
+pub struct TargetDisk {
+    disk: FileDisk,
+    system: System,
+    id: Option<ScsiId>,
+    /// sysfs folder of what its map lies on, when there may be only one.
+    paths: Option<String>,
 }
 
-/// Opens the target disk that `path` names, for writing. Block devices that are no disks of this machine (loop devices,
-/// logical volumes) are opened by their path, exclusively as well.
-///
-/// # Errors
-///
-/// [`Error::NoDisk`] while the disk is away, which passes; all others need a person.
-pub fn open(system: &System, path: &Path, caching: Caching) -> Result<FileDisk> {
-    let inventory = Inventory::read(system);
-    let found = match find(&inventory, system, path) {
-        Ok(disk) => disk,
-        Err(refusal @ Error::NotADisk { .. }) => return open_other(system, path, caching, refusal),
-        Err(error) => return Err(error),
-    };
-    let expected = expected_id(path, found)?;
-    refuse_uses(found)?;
-    partitions::unmap(system, found)?;
-    let disk = FileDisk::open(system.path(found.device()), Access::Write, caching)?;
-    if let Some(expected) = expected {
-        prove(system, &disk, &expected, path)?;
+impl TargetDisk {
+    /// Opens the target disk that `path` names, for writing. Loop devices and logical volumes are no disks, and are opened
+    /// by their path, exclusively as well.
+    ///
+    /// # Errors
+    ///
+    /// Class [`disk::Class::Retry`] while the disk is away or its map is not there yet, which passes; all others need a person.
+    pub fn open(system: &System, look: &Look, path: &Path, caching: Caching) -> Result<TargetDisk> {
+        let inventory = Inventory::read_with(system, look);
+        let found = match find(&inventory, system, path) {
+            Ok(disk) => disk,
+            Err(refusal @ Error::NotADisk { .. }) => return open_other(system, path, caching, refusal),
+            Err(error) => return Err(error),
+        };
+        let id = expected_id(path, found)?;
+        refuse_copies(&inventory, found)?;
+        refuse_uses(found)?;
+        wait_for_map(system, found, id.as_ref())?;
+        let disk = hold(system, found, caching)?;
+        if let Some(id) = &id {
+            prove(system, look, &disk, id, path)?;
+        }
+        let map = found.map.as_ref().filter(|_| found.is_vmware());
+        let paths = map.map(|map| format!("/sys/block/{}/slaves", map.kernel_name));
+        Ok(TargetDisk { disk, system: system.clone(), id, paths })
     }
-    Ok(disk)
+
+    /// Its SCSI id; `None` for what has none.
+    pub fn scsi_id(&self) -> Option<&ScsiId> {
+        self.id.as_ref()
+    }
+
+    /// Its device number.
+    pub fn device_number(&self) -> Option<DeviceNumber> {
+        self.disk.device_number()
+    }
+
+    fn check_alone(&self) -> disk::Result<()> {
+        let Some(folder) = &self.paths else { return Ok(()) };
+        let paths = self.system.names(folder);
+        if paths.len() <= 1 {
+            return Ok(());
+        }
+        let what = format!(
+            "another disk with its SCSI id was attached, and multipath joined {}: what was written may lie on either; \
+             detach the other one, give its VMDK a ddb.uuid of its own, then resync the item",
+            paths.join(" and ")
+        );
+        Err(disk::Error::new(Operation::Sync, self.name(), None, Cause::Corrupt { what }))
+    }
+}
+
+impl Disk for TargetDisk {
+    fn name(&self) -> &str {
+        self.disk.name()
+    }
+
+    fn size(&self) -> Bytes {
+        self.disk.size()
+    }
+
+    fn read_at(&self, offset: Bytes, buffer: &mut [u8]) -> disk::Result<()> {
+        self.disk.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: Bytes, data: &[u8]) -> disk::Result<()> {
+        self.disk.write_at(offset, data)
+    }
+
+    fn write_zeroes(&self, range: ByteRange) -> disk::Result<()> {
+        self.disk.write_zeroes(range)
+    }
+
+    fn sync(&self) -> disk::Result<()> {
+        self.disk.sync()?;
+        self.check_alone()
+    }
+
+    fn extent_at(&self, offset: Bytes) -> disk::Result<Extent> {
+        self.disk.extent_at(offset)
+    }
+}
+
+/// Whether a path leads to a device, rather than to a file or to nothing: what lies under `/dev`, and what a link or a
+/// node elsewhere stands for.
+pub fn is_device(path: &Path) -> bool {
+    path.starts_with("/dev") || path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
 /// The disk with the id in the path, whether it has a map or not; else the disk that the path leads to.
@@ -60,38 +138,44 @@ fn find<'a>(inventory: &'a Inventory, system: &System, path: &Path) -> Result<&'
     }
 }
 
-/// The id in `/dev/mapper/<id>`; `None` for other paths.
+/// The id in a name that holds one: `/dev/mapper/<id>`, and the links of udev by id.
 fn id_in(path: &Path) -> Option<ScsiId> {
-    ScsiId::parse(path.strip_prefix(MAPPER).ok()?.to_str()?)
+    let path = path.to_str()?;
+    if let Some(name) = path.strip_prefix("/dev/mapper/") {
+        return ScsiId::parse(name);
+    }
+    let link = path.strip_prefix("/dev/disk/by-id/")?;
+    if let Some(identifier) = link.strip_prefix("wwn-0x") {
+        return ScsiId::parse(&format!("3{identifier}"));
+    }
+    ["scsi-", "dm-uuid-mpath-"].iter().find_map(|kind| ScsiId::parse(link.strip_prefix(kind)?))
 }
 
 /// The id that the disk must still have when it is open. A name that may stand for another disk tomorrow is refused, and
-/// so is a SCSI disk without an id.
+/// so is a SCSI disk without an id, or with two.
 fn expected_id(path: &Path, disk: &AttachedDisk) -> Result<Option<ScsiId>> {
-    let by_id = id_in(path).filter(|id| has_id(disk, id));
-    match (by_id, &disk.scsi_id) {
-        (Some(id), _) => Ok(Some(id)),
-        (None, Some(id)) if is_kernel_name(path) => {
-            let stable = format!("{MAPPER}/{id}");
-            Err(Error::UnstableName { disk: path.display().to_string(), stable })
-        }
-        (None, None) if disk.no_scsi_id != Some(NoScsiId::NotScsi) => {
+    let name = || path.display().to_string();
+    let unstable = |stable: String| Err(Error::UnstableName { disk: name(), stable });
+    if let (Some(id), Some(other)) = (&disk.scsi_id, &disk.other_scsi_id) {
+        let (expected, found) = (id.to_string(), format!("{other} as well"));
+        return Err(Error::OtherDisk { disk: name(), expected, found });
+    }
+    match &disk.scsi_id {
+        Some(id) if id_in(path).as_ref() == Some(id) => Ok(Some(id.clone())),
+        Some(id) => unstable(format!("/dev/mapper/{id}")),
+        None if disk.no_scsi_id != Some(NoScsiId::NotScsi) => {
             Err(Error::NoScsiId { disk: disk.name.clone() })
         }
-        (None, id) => Ok(id.clone()),
+        None if path.starts_with("/dev/disk/by-id") => Ok(None),
+        None => unstable("its link in /dev/disk/by-id".to_owned()),
     }
 }
 
-/// Whether the disk tells this id, or multipath knows it by it.
-fn has_id(disk: &AttachedDisk, id: &ScsiId) -> bool {
-    let told = [&disk.scsi_id, &disk.other_scsi_id].into_iter().flatten().any(|told| told == id);
-    told || disk.map.as_ref().is_some_and(|map| map.wwid == id.as_str())
-}
-
-/// `/dev/sdb` and the like, as against links that udev keeps pointing at the right disk.
-fn is_kernel_name(path: &Path) -> bool {
-    let name = path.strip_prefix("/dev").ok().and_then(Path::to_str);
-    name.is_some_and(|name| !name.contains('/'))
+fn refuse_copies(inventory: &Inventory, disk: &AttachedDisk) -> Result<()> {
+    match inventory.duplicates_of(disk) {
+        Some(duplicates) => Err(Error::Ambiguous { duplicates: Box::new(duplicates) }),
+        None => Ok(()),
+    }
 }
 
 fn refuse_uses(disk: &AttachedDisk) -> Result<()> {
@@ -105,26 +189,61 @@ fn refuse_uses(disk: &AttachedDisk) -> Result<()> {
     Err(Error::InUse { disk: disk.shown().to_owned(), uses })
 }
 
-/// What is no disk of this machine's inventory, but a device: whoever names it vouches for it.
-fn open_other(system: &System, path: &Path, caching: Caching, refusal: Error) -> Result<FileDisk> {
-    let node = system.path(path);
-    if !node.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device()) {
-        return Err(refusal);
+/// Once the bare disk is held, multipathd cannot make the map that it was told to make.
+fn wait_for_map(system: &System, disk: &AttachedDisk, id: Option<&ScsiId>) -> Result<()> {
+    let Some(id) = id.filter(|_| disk.map.is_none()) else { return Ok(()) };
+    match multipath::wanted(system)?.contains(id) {
+        true => Err(Error::NotMapped { id: id.to_string() }),
+        false => Ok(()),
+    }
+}
+
+/// Removes partition maps that nobody has open, and opens the disk before udev makes them again.
+fn hold(system: &System, disk: &AttachedDisk, caching: Caching) -> Result<FileDisk> {
+    let node = system.path(disk.device());
+    for _ in 1..ATTEMPTS {
+        partitions::unmap(system, disk)?;
+        match FileDisk::open(&node, Access::Write, caching) {
+            Err(error)
+                if matches!(error.cause(), Cause::InUse { .. })
+                    && !partitions::mapped(system, disk).is_empty() =>
+            {
+                thread::sleep(PAUSE);
+            }
+            outcome => return Ok(outcome?),
+        }
     }
     Ok(FileDisk::open(node, Access::Write, caching)?)
 }
 
+/// Loop devices and logical volumes: whoever names them vouches for them.
+fn open_other(system: &System, path: &Path, caching: Caching, refusal: Error) -> Result<TargetDisk> {
+    let node = system.path(path);
+    let number = node.metadata().ok().filter(|metadata| metadata.file_type().is_block_device());
+    let Some(number) = number.map(|metadata| DeviceNumber::of_node(metadata.rdev())) else {
+        return Err(refusal);
+    };
+    let folder = format!("/sys/dev/block/{number}");
+    let is_loop = system.path(format!("{folder}/loop")).exists();
+    let of_lvm = system.attribute(format!("{folder}/dm/uuid")).is_some_and(|uuid| uuid.starts_with("LVM-"));
+    if !is_loop && !of_lvm {
+        return Err(refusal);
+    }
+    let disk = FileDisk::open(node, Access::Write, caching)?;
+    Ok(TargetDisk { disk, system: system.clone(), id: None, paths: None })
+}
+
 /// The device that is open is the disk with this id, and no other came in its place since it was found.
-fn prove(system: &System, disk: &FileDisk, expected: &ScsiId, path: &Path) -> Result<()> {
+fn prove(system: &System, look: &Look, disk: &FileDisk, expected: &ScsiId, path: &Path) -> Result<()> {
     let number = disk.device_number();
-    let inventory = Inventory::read(system);
+    let inventory = Inventory::read_with(system, look);
     let is_open = |candidate: &&AttachedDisk| match &candidate.map {
         Some(map) => Some(map.number) == number,
         None => candidate.paths.iter().any(|path| Some(path.number) == number),
     };
     let found = inventory.disks.iter().find(is_open);
-    if found.is_some_and(|found| has_id(found, expected)) {
-        return Ok(());
+    if let Some(found) = found.filter(|found| found.scsi_id.as_ref() == Some(expected)) {
+        return refuse_copies(&inventory, found);
     }
     let found = found.and_then(|found| found.scsi_id.as_ref()).map_or("none".to_owned(), ToString::to_string);
     Err(Error::OtherDisk { disk: path.display().to_string(), expected: expected.to_string(), found })

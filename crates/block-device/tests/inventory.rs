@@ -6,7 +6,7 @@ use block_device::inventory::{
     AttachedDisk, Controller, DuplicateKind, EnableUuid, Look, NoScsiId, Role, ScsiAddress, Signature, Use,
 };
 use block_device::{Error, Inventory};
-use captured::{Machine, id, uuid, vmware};
+use captured::{Machine, array, id, uuid, vmware};
 use disk::Bytes;
 use std::time::{Duration, Instant};
 
@@ -36,8 +36,8 @@ fn two_disks() -> Machine {
 /// The nth VMDK on two adapters, joined as dm-0.
 fn two_paths(n: u8) -> Machine {
     let machine = Machine::new();
-    machine.disk(&vmware("sda", 0, 0).vmdk(n));
-    machine.disk(&vmware("sdb", 1, 0).vmdk(n));
+    machine.disk(&array("sda", 0, 0).vmdk(n));
+    machine.disk(&array("sdb", 1, 0).vmdk(n));
     machine.map(0, &id(n), &format!("mpath-{}", id(n)), &["sda", "sdb"], 10 << 21);
     machine
 }
@@ -179,24 +179,26 @@ fn clones_of_a_template_are_told_from_paths() {
         machine.disk(&second);
         machine.inventory().duplicates().remove(0)
     };
-    let first = vmware("sda", 0, 0).vmdk(1);
+    let first = array("sda", 0, 0).vmdk(1);
     let clones = |kind: &DuplicateKind| matches!(kind, DuplicateKind::Clones { .. });
-    let found = seen(first.clone(), vmware("sdb", 0, 1).vmdk(1));
+    let found = seen(first.clone(), array("sdb", 0, 1).vmdk(1));
     assert!(clones(&found.kind), "one adapter: {found:?}");
     assert!(
         found.to_string().contains("sda, sdb are different disks") && found.to_string().contains("0:0:1:0")
     );
-    assert!(clones(&seen(first.clone(), vmware("sdb", 1, 1).vmdk(1)).kind), "another target");
-    assert!(clones(&seen(first.clone(), vmware("sdb", 1, 0).vmdk(1).gigabytes(11)).kind), "another size");
-    let mut serial = vmware("sdb", 1, 0).vmdk(1);
+    assert!(clones(&seen(first.clone(), array("sdb", 1, 1).vmdk(1)).kind), "another target");
+    assert!(clones(&seen(first.clone(), array("sdb", 1, 0).vmdk(1).gigabytes(11)).kind), "another size");
+    let mut serial = array("sdb", 1, 0).vmdk(1);
     serial.serial = Some("B");
     assert_eq!(seen(first.clone(), serial.clone()).kind, DuplicateKind::UnjoinedPaths);
     let mut other = first.clone();
     other.serial = Some("A");
     assert!(clones(&seen(other, serial).kind), "another serial number");
-    let paths = seen(first, vmware("sdb", 1, 0).vmdk(1));
+    let paths = seen(first, array("sdb", 1, 0).vmdk(1));
     assert_eq!(paths.kind, DuplicateKind::UnjoinedPaths);
     assert!(paths.to_string().contains(&format!("mtctl disks --map {}", id(1))), "{paths}");
+    let of_vmware = seen(vmware("sda", 0, 0).vmdk(1), vmware("sdb", 1, 0).vmdk(1));
+    assert!(clones(&of_vmware.kind) && of_vmware.to_string().contains("one path only"), "{of_vmware}");
 }
 
 #[test]
@@ -204,6 +206,7 @@ fn clones_that_multipath_joined_are_the_worst() {
     for (other, expected) in [
         (vmware("sdb", 1, 0).vmdk(1).gigabytes(11), "sizes 10 GiB and 11 GiB"),
         (vmware("sdb", 0, 1).vmdk(1), "SCSI addresses 0:0:0:0 and 0:0:1:0"),
+        (vmware("sdb", 1, 0).vmdk(1), "sda is a VMware virtual disk, which has one path only"),
     ] {
         let machine = Machine::new();
         machine.disk(&vmware("sda", 0, 0).vmdk(1));
@@ -353,8 +356,8 @@ fn what_is_no_disk_is_refused_and_named() {
 #[test]
 fn a_path_that_is_not_joined_is_used_like_its_disk() {
     let machine = Machine::new();
-    machine.disk(&vmware("sda", 0, 0).vmdk(1));
-    machine.disk(&vmware("sdb", 1, 0).vmdk(1));
+    machine.disk(&array("sda", 0, 0).vmdk(1));
+    machine.disk(&array("sdb", 1, 0).vmdk(1));
     let roles = |inventory: &Inventory| (one(inventory, "sda").role, one(inventory, "sdb").role);
     let mut inventory = machine.inventory();
     assert_eq!(roles(&inventory), (Role::Free, Role::Free));
@@ -369,7 +372,7 @@ fn a_path_that_is_not_joined_is_used_like_its_disk() {
     assert_eq!(roles(&machine.inventory()), (Role::Used, Role::Free));
 
     let machine = two_paths(3);
-    machine.disk(&vmware("sdc", 2, 0).vmdk(3));
+    machine.disk(&array("sdc", 2, 0).vmdk(3));
     let inventory = machine.inventory();
     assert_eq!(one(&inventory, "sdc").uses, [Use::PathOf { map: id(3) }]);
     assert_eq!((one(&inventory, "sda").role, one(&inventory, "sdc").role), (Role::Free, Role::Used));
@@ -380,8 +383,8 @@ fn an_id_of_several_disks_is_ambiguous() {
     let machine = two_paths(3);
     machine.disk(&vmware("sdc", 0, 5).vmdk(3));
     let (mut inventory, system) = (machine.inventory(), machine.system());
-    let Err(Error::Ambiguous { disks, .. }) = inventory.find(&system, &id(3)) else { panic!() };
-    assert_eq!(disks, ["sda", "sdb", "sdc"]);
+    let Err(Error::Ambiguous { duplicates }) = inventory.find(&system, &id(3)) else { panic!() };
+    assert_eq!(duplicates.disks, ["sda", "sdb", "sdc"]);
     assert_eq!(inventory.find(&system, "sdc").unwrap().name, "sdc");
     inventory.mark_targets(&system, &[id(3)]);
     assert!(inventory.disks.iter().all(|disk| disk.role == Role::Target));

@@ -3,7 +3,8 @@
 
 mod captured;
 
-use block_device::{Caching, Error, FileDisk, target_disk};
+use block_device::inventory::Look;
+use block_device::{Caching, Error, ScsiId, TargetDisk, multipath};
 use captured::{Machine, Shown, id, vmware};
 use disk::{Class, Disk};
 use std::io::Write;
@@ -50,8 +51,8 @@ impl Drop for Node {
     }
 }
 
-fn open(machine: &Machine, path: &str) -> block_device::Result<FileDisk> {
-    target_disk::open(&machine.system(), Path::new(path), Caching::PageCache)
+fn open(machine: &Machine, path: &str) -> block_device::Result<TargetDisk> {
+    TargetDisk::open(&machine.system(), &Look::default(), Path::new(path), Caching::PageCache)
 }
 
 fn with(disks: &[Shown]) -> Machine {
@@ -98,9 +99,62 @@ fn names_that_may_stand_for_another_disk_are_refused() {
     assert!(error.to_string().contains(&format!("/dev/mapper/{}", id(1))), "{error}");
     let error = open(&machine, "/dev/sdb").unwrap_err();
     assert!(error.to_string().contains("disk.EnableUUID"), "{error}");
-    machine.link("dev/disk/by-id/wwn-1", "../../sda");
     let _node = Node::of(&machine, "sda");
-    open(&machine, "/dev/disk/by-id/wwn-1").unwrap();
+    for (link, good) in [
+        (format!("by-id/wwn-0x{}", &id(1)[1..]), true),
+        (format!("by-id/scsi-{}", id(1)), true),
+        (format!("by-id/scsi-{}", id(9)), false),
+        ("by-path/pci-0000:03:00.0-scsi-0:0:0:0".to_owned(), false),
+        ("by-uuid/0123".to_owned(), false),
+    ] {
+        machine.link(&format!("dev/disk/{link}"), "../../sda");
+        let outcome = open(&machine, &format!("/dev/disk/{link}"));
+        assert_eq!(outcome.is_ok(), good, "{link}: {outcome:?}");
+        assert!(good || matches!(outcome, Err(Error::UnstableName { .. })));
+    }
+}
+
+#[test]
+fn a_partition_is_no_disk() {
+    let Some(_alone) = as_root() else { return };
+    let machine = with(&[vmware("sda", 0, 0).vmdk(1)]);
+    machine.partition("sda", 1, 2048, 4096);
+    let error = open(&machine, "/dev/sda1").unwrap_err();
+    assert!(matches!(error, Error::NotADisk { .. }) && error.to_string().contains("partition 1"), "{error}");
+}
+
+#[test]
+fn a_map_that_is_to_come_is_waited_for() {
+    let Some(_alone) = as_root() else { return };
+    let machine = with(&[vmware("sda", 0, 0).vmdk(1)]);
+    multipath::set_wanted(&machine.system(), &[ScsiId::parse(&id(1)).unwrap()]).unwrap();
+    let error = open(&machine, &format!("/dev/mapper/{}", id(1))).unwrap_err();
+    assert!(matches!(error, Error::NotMapped { .. }) && error.class() == Class::Retry, "{error}");
+}
+
+/// Invariant 6: after what leaves a disk in an unknown state the item stops and says why.
+#[test]
+fn invariant_6_a_copy_that_joins_the_map_of_an_open_disk_fails_the_next_sync() {
+    let Some(_alone) = as_root() else { return };
+    let machine = with(&[vmware("sda", 0, 0).vmdk(1)]);
+    machine.map(0, &id(1), &format!("mpath-{}", id(1)), &["sda"], 10 << 21);
+    let _map = Node::of(&machine, "dm-0");
+    let disk = open(&machine, &format!("/dev/mapper/{}", id(1))).unwrap();
+    disk.sync().unwrap();
+    machine.write("sys/block/dm-0/slaves/sdb", "");
+    let error = disk.sync().unwrap_err();
+    assert!(error.class() == Class::Corrupt && error.to_string().contains("sda and sdb"), "{error}");
+}
+
+#[test]
+fn copies_that_multipath_joined_are_refused() {
+    let Some(_alone) = as_root() else { return };
+    let machine = with(&[vmware("sda", 0, 0).vmdk(1), vmware("sdb", 1, 0).vmdk(1)]);
+    machine.map(0, &id(1), &format!("mpath-{}", id(1)), &["sda", "sdb"], 10 << 21);
+    let error = open(&machine, &format!("/dev/mapper/{}", id(1))).unwrap_err();
+    assert!(matches!(error, Error::Ambiguous { .. }) && error.class() == Class::Operator, "{error}");
+    let refused = multipath::map(&machine.system(), &ScsiId::parse(&id(1)).unwrap()).unwrap_err();
+    assert!(matches!(refused, Error::Ambiguous { .. }), "{refused}");
 }
 
 #[test]

@@ -26,7 +26,9 @@ impl fmt::Display for Use {
                     "its partition map {name} is open (close what uses it, then mtctl partitions --unmap)"
                 )
             }
-            Use::Holder { name } => write!(f, "the device {name} lies on it"),
+            Use::Holder { name } => {
+                write!(f, "the device {name} lies on it (lsblk shows what uses it; close that first)")
+            }
             Use::System { place } => write!(f, "{place} of this machine lies on it"),
             Use::KeptForRetention => f.write_str("/etc/fstab keeps it for the retention volume"),
             Use::Opened { by } => write!(f, "{by} has it open"),

@@ -3,7 +3,8 @@
 //! Two SCSI devices with one id are two paths to one disk, or copies of one disk: virtual machines that were cloned
 //! from a template with the `ddb.uuid` of its VMDKs. Writing to the wrong copy destroys data, so what is not surely a
 //! pair of paths counts as copies. Paths come over different host adapters, have one channel, target and unit, and
-//! tell one size and serial number.
+//! tell one size and serial number. VMware attaches a VMDK to a machine once, so there two devices with one id are always
+//! copies.
 
 use super::{AttachedDisk, DiskPath, Inventory, Role, Use};
 use crate::scsi_id::ScsiId;
@@ -82,6 +83,12 @@ impl Inventory {
         found
     }
 
+    /// Whether this disk, over any of its paths, is one of several that cannot be told apart.
+    pub fn duplicates_of(&self, disk: &AttachedDisk) -> Option<Duplicates> {
+        let is_path = |name: &String| disk.paths.iter().any(|path| path.name == *name);
+        self.duplicates().into_iter().find(|found| found.disks.iter().any(is_path))
+    }
+
     /// Places in the list of disks that have one SCSI id, where there are several.
     fn same_ids(&self) -> BTreeMap<&ScsiId, Vec<usize>> {
         let mut by_id: BTreeMap<&ScsiId, Vec<usize>> = BTreeMap::new();
@@ -148,19 +155,29 @@ impl Inventory {
 
 fn difference_of_disks(disks: &[&AttachedDisk]) -> Option<String> {
     let (first, rest) = disks.split_first()?;
+    let of_vmware = disks.iter().find(|disk| disk.is_vmware()).map(|disk| over_one_path(disk));
     let paths: Vec<&DiskPath> = disks.iter().flat_map(|disk| &disk.paths).collect();
     let serials = rest.iter().find_map(|other| match (&first.serial, &other.serial) {
         (Some(one), Some(two)) if one != two => Some(format!("serial numbers {one} and {two}")),
         _ => None,
     });
-    serials.or_else(|| difference_of_paths(&paths, true))
+    let sectors = rest.iter().find(|other| other.logical_sector != first.logical_sector);
+    let sectors = sectors
+        .map(|other| format!("sectors of {} and {} bytes", first.logical_sector, other.logical_sector));
+    serials.or(sectors).or_else(|| difference_of_paths(&paths, true)).or(of_vmware)
+}
+
+fn over_one_path(disk: &AttachedDisk) -> String {
+    format!("{} is a VMware virtual disk, which has one path only", disk.name)
 }
 
 /// A map over different disks. Arrays show one disk at several targets of one adapter, VMware does not.
 fn joined_clones(disk: &AttachedDisk) -> Option<Duplicates> {
     let map = disk.map.as_ref()?;
     let paths: Vec<&DiskPath> = disk.paths.iter().collect();
-    let difference = difference_of_paths(&paths, disk.is_vmware())?;
+    let several = disk.is_vmware() && paths.len() > 1;
+    let difference =
+        difference_of_paths(&paths, disk.is_vmware()).or_else(|| several.then(|| over_one_path(disk)))?;
     Some(Duplicates {
         id: disk.scsi_id.clone().or_else(|| ScsiId::parse(&map.wwid))?,
         disks: paths.iter().map(|path| path.name.clone()).collect(),

@@ -67,15 +67,11 @@ impl Inventory {
             return Ok(disk);
         }
         let with_id = |disk: &&AttachedDisk| disk.scsi_id.as_ref().is_some_and(|id| id.as_str() == name);
-        let same: Vec<&AttachedDisk> = self.disks.iter().filter(with_id).collect();
-        match same[..] {
-            [disk] => return Ok(disk),
-            [] => {}
-            _ => {
-                let disks =
-                    same.iter().flat_map(|disk| disk.paths.iter().map(|path| path.name.clone())).collect();
-                return Err(Error::Ambiguous { id: name.to_owned(), disks });
-            }
+        let mut same = self.disks.iter().filter(with_id);
+        match (same.next(), same.next()) {
+            (Some(disk), None) => return Ok(disk),
+            (Some(disk), Some(_)) => return Err(self.ambiguous(disk)),
+            (None, _) => {}
         }
         let mapped = |disk: &&AttachedDisk| {
             disk.map.as_ref().is_some_and(|map| map.name == name || map.kernel_name == name)
@@ -87,6 +83,14 @@ impl Inventory {
         match devices.named(name).or_else(|| devices.mapped(name)) {
             Some(device) => self.by_device(&devices, &device.name, name),
             None => Err(Error::NoDisk { disk: name.to_owned() }),
+        }
+    }
+
+    /// The error for a disk that shares its id with others.
+    fn ambiguous(&self, disk: &AttachedDisk) -> Error {
+        match self.duplicates_of(disk) {
+            Some(duplicates) => Error::Ambiguous { duplicates: Box::new(duplicates) },
+            None => Error::NoDisk { disk: disk.name.clone() },
         }
     }
 
@@ -149,7 +153,7 @@ impl Inventory {
             let marked: Vec<String> = match self.find(system, target.as_ref()) {
                 Ok(disk) => vec![disk.name.clone()],
                 // Any of them can be meant, so none of them is free.
-                Err(Error::Ambiguous { disks, .. }) => disks,
+                Err(Error::Ambiguous { duplicates }) => duplicates.disks,
                 Err(_) => continue,
             };
             let disks = self.disks.iter_mut().filter(|disk| marked.iter().any(|name| disk.is_called(name)));

@@ -24,7 +24,7 @@ pub use output::{ListedMap, PathState, paths as parse_paths, topology as parse_t
 use crate::device_mapper::{self, MAX_NAME, Map, wait};
 use crate::error::{Error, Result};
 use crate::holder;
-use crate::inventory::{AttachedDisk, Inventory, MultipathMap, Role, Use};
+use crate::inventory::{AttachedDisk, DuplicateKind, Inventory, MultipathMap, Role, Use};
 use crate::partitions;
 use crate::scsi_id::ScsiId;
 use crate::system::{PROGRAM_TIMEOUT, System};
@@ -131,10 +131,10 @@ fn paths_to_map(id: &ScsiId, inventory: &Inventory) -> Result<Vec<String>> {
     let disks: Vec<&AttachedDisk> =
         inventory.disks.iter().filter(|disk| disk.scsi_id.as_ref() == Some(id)).collect();
     let Some(first) = disks.first() else { return Err(Error::NoDisk { disk: id.to_string() }) };
-    // Copies of one VMDK have one id as well; at least those that have grown apart are told.
-    if disks.iter().any(|disk| disk.size != first.size || disk.logical_sector != first.logical_sector) {
-        let names = disks.iter().map(|disk| disk.name.clone()).collect();
-        return Err(Error::Ambiguous { id: id.to_string(), disks: names });
+    // Copies of one VMDK have one id as well. To join them is to lose both.
+    let duplicates = inventory.duplicates_of(first);
+    if let Some(duplicates) = duplicates.filter(|found| found.kind != DuplicateKind::UnjoinedPaths) {
+        return Err(Error::Ambiguous { duplicates: Box::new(duplicates) });
     }
     // multipath would call it by the other id, if at all.
     if let Some((disk, other)) = disks.iter().find_map(|disk| Some((disk, disk.other_scsi_id.as_ref()?))) {

@@ -155,7 +155,7 @@ fn disks_that_must_not_be_claimed_are_refused() {
     assert!(matches!(error, Error::SystemDisk { .. }) && error.to_string().contains(OTHER), "{error}");
     inventory.disks[1].uses = vec![Use::Swap { device: "sdc".into() }];
     assert!(matches!(map_in(&system, &id(ID), &inventory), Err(Error::InUse { .. })));
-    inventory.disks[1].size = Bytes(1);
+    inventory.disks[1].paths[0].size = Bytes(1);
     assert!(matches!(map_in(&system, &id(ID), &inventory), Err(Error::Ambiguous { .. })));
     assert_eq!(folder(&machine), Vec::<String>::new());
 }

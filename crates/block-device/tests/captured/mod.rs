@@ -53,6 +53,11 @@ pub(crate) fn vmware(name: &'static str, host: u32, target: u32) -> Shown {
     }
 }
 
+/// A disk of an array, which can be reached over several adapters.
+pub(crate) fn array(name: &'static str, host: u32, target: u32) -> Shown {
+    Shown { vendor: "EXAMPLE ", model: "Array           ", ..vmware(name, host, target) }
+}
+
 impl Shown {
     /// With disk.EnableUUID, made of the nth VMDK.
     pub(crate) fn vmdk(mut self, n: u8) -> Shown {

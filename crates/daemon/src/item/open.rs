@@ -9,6 +9,7 @@ use disk::{Class, Disk, Folder};
 use journal::{DiskIdentity, Identity, Options, RecoveryReport};
 use replication_receiver::{Error, Storage};
 use retention_volume::{RetentionVolume, VolumeId};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use vmdk::Image;
@@ -47,7 +48,7 @@ impl Place {
             RetentionVolume::open(&self.retention.folder, self.retention.trial_folder, known.as_ref())?;
         let id = Some(volume.id().to_string());
         if common != id {
-            file.save(&Record { volume: id, committed: None })?;
+            file.save(&Record { volume: id, ..Record::default() })?;
         }
         Ok(volume)
     }
@@ -153,13 +154,19 @@ pub(super) fn open(
     if !has_journal(&*folder)? && record.volume.is_some() && !manner.start_over {
         return Err(lost_journal(config, &folder));
     }
-    let targets: Vec<Target> = config.disks.iter().map(target::open).collect::<Result<_, _>>()?;
+    let open = |disk| target::open(disk, &place.retention.folder);
+    let targets: Vec<Target> = config.disks.iter().map(open).collect::<Result<_, _>>()?;
+    let known = identities(config, &targets);
+    if !manner.start_over {
+        refuse_other_disks(config, &record, &known)?;
+    }
     let identity = identity(config, &targets);
     let disks = targets.iter().map(|target| target.disk.clone()).collect();
     let (storage, recovery) = open_storage(folder, identity, disks, manner)?;
     let volume = volume.id().to_string();
-    if record.volume.as_ref() != Some(&volume) {
-        file.save(&Record { volume: Some(volume), ..record })?;
+    let opened = Record { volume: Some(volume), disks: known, ..record.clone() };
+    if record != opened {
+        file.save(&opened)?;
     }
     let report = StartReport {
         time: now,
@@ -211,6 +218,32 @@ fn lost_journal(config: &config::Item, folder: &Arc<dyn Folder>) -> Problem {
     )
 }
 
+/// What tells each disk from all others, where anything does.
+fn identities(config: &config::Item, targets: &[Target]) -> BTreeMap<String, String> {
+    let disks = config.disks.iter().zip(targets);
+    disks.filter_map(|(disk, target)| Some((disk.id.clone(), target.identity.clone()?))).collect()
+}
+
+/// Before-images of one disk must never be put back onto another, of whatever size.
+fn refuse_other_disks(
+    config: &config::Item,
+    record: &Record,
+    found: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    for (disk, expected) in &record.disks {
+        let Some(found) = found.get(disk).filter(|found| *found != expected) else { continue };
+        let name = &config.name;
+        return Err(Problem::new(
+            Class::Operator,
+            format!(
+                "disk {disk}: its target has the identity {found}, but the journal of item {name} is of {expected}: \
+                 correct the target in mtd.toml, or give up its recovery points by mtctl resync {name}"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 fn identity(config: &config::Item, targets: &[Target]) -> Identity {
     let disks = config.disks.iter().zip(targets);
     Identity {
@@ -251,7 +284,7 @@ pub(super) fn close_images(images: &[Arc<Image>]) -> Result<(), Problem> {
 pub(super) fn commit(place: &Place, config: &config::Item, committed: Committed) -> Result<(), Problem> {
     let file = place.record_file(&config.name);
     let record = file.load()?;
-    file.save(&Record { volume: None, committed: Some(committed) })?;
+    file.save(&Record { committed: Some(committed), ..Record::default() })?;
     remove_journal(place, config, &record, false)
 }
 
@@ -264,4 +297,34 @@ fn remove_files(folder: &dyn Folder) -> Result<(), Problem> {
         folder.remove(&name)?;
     }
     Ok(folder.sync()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item() -> config::Item {
+        let text = "[[item]]\nname = \"web01\"\nsource = \"web01.example\"\n\
+                    disks = [{ id = \"disk0\", target = \"/dev/mapper/36000c29b\" }]\n";
+        config::Config::parse("mtd.toml", text).unwrap().items.remove(0)
+    }
+
+    fn of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(disk, identity)| ((*disk).to_owned(), (*identity).to_owned())).collect()
+    }
+
+    /// Invariant 6: an item goes on only with the same disks, by id.
+    #[test]
+    fn invariant_6_a_journal_is_not_put_onto_another_disk() {
+        let record = Record { disks: of(&[("disk0", "36000c29a")]), ..Record::default() };
+        let problem = refuse_other_disks(&item(), &record, &of(&[("disk0", "36000c29b")])).unwrap_err();
+        assert_eq!(problem.class, Class::Operator);
+        for part in ["disk0", "36000c29a", "36000c29b", "mtctl resync web01"] {
+            assert!(problem.why.contains(part), "{problem}");
+        }
+        refuse_other_disks(&item(), &record, &record.disks).unwrap();
+        // What had no identity, or has none now, cannot be compared.
+        refuse_other_disks(&item(), &record, &of(&[])).unwrap();
+        refuse_other_disks(&item(), &Record::default(), &of(&[("disk0", "36000c29b")])).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 use crate::durable_file;
 use control_api::time::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ pub(super) struct Record {
     /// none is made in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) volume: Option<String>,
+    /// Identity (SCSI id, or UUID of the VMDK) of each disk that has one, by its id in the change stream: the journal
+    /// is of these disks, and must not be put back onto others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) disks: BTreeMap<String, String>,
     /// Set when a failover was committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) committed: Option<Committed>,
@@ -88,8 +93,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = RecordFile::of_item(folder.path(), "web01");
         assert_eq!(file.load().unwrap(), Record::default());
-        let record =
-            Record { volume: Some("ab-12".into()), committed: Some(Committed { point: 7, time: 9 }) };
+        let record = Record {
+            volume: Some("ab-12".into()),
+            disks: [("disk0".into(), "36000c29a".into())].into(),
+            committed: Some(Committed { point: 7, time: 9 }),
+        };
         file.save(&record).unwrap();
         assert_eq!(file.load().unwrap(), record);
         fs::write(&file.path, b"{\"volume\":1}").unwrap();

@@ -3,7 +3,8 @@
 use super::open::Problem;
 use crate::config::{self, Format};
 use crate::random;
-use block_device::{Caching, FileDisk, HostFolder, System, target_disk};
+use block_device::inventory::Look;
+use block_device::{Caching, FileDisk, HostFolder, System, TargetDisk, is_device};
 use disk::{Access, Bytes, Class, Disk, Folder};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +15,16 @@ pub(super) struct Target {
     pub(super) disk: Arc<dyn Disk>,
     /// The same as an image, where it is one: images are closed, not only dropped.
     pub(super) image: Option<Arc<Image>>,
+    /// What tells it from all other disks: its SCSI id, or the UUID of the VMDK.
+    pub(super) identity: Option<String>,
     /// True when it was made just now, so that it is known to be all zero.
     pub(super) blank: bool,
 }
 
 /// Opens the target of a disk exclusively; makes it first when it is missing and the configuration says how.
-pub(super) fn open(config: &config::Disk) -> Result<Target, Problem> {
+pub(super) fn open(config: &config::Disk, retention: &Path) -> Result<Target, Problem> {
     let target = match config.format {
+        Format::Raw if is_device(&config.target) => open_attached(config, retention)?,
         Format::Raw => open_raw(config)?,
         Format::Vmdk(format) => open_vmdk(config, format)?,
     };
@@ -47,12 +51,16 @@ fn open_raw(config: &config::Disk) -> Result<Target, Problem> {
         file.sync()?;
         folder.sync()?;
     }
-    let disk = if target_disk::is_device_path(&config.target) {
-        target_disk::open(&System::host(), &config.target, Caching::Direct)?
-    } else {
-        FileDisk::open(&config.target, Access::Write, Caching::Direct)?
-    };
-    Ok(Target { disk: Arc::new(disk), image: None, blank })
+    let disk = FileDisk::open(&config.target, Access::Write, Caching::Direct)?;
+    Ok(Target { disk: Arc::new(disk), image: None, identity: None, blank })
+}
+
+/// A disk of this machine. It is never made.
+fn open_attached(config: &config::Disk, retention: &Path) -> Result<Target, Problem> {
+    let look = Look { retention: retention.to_owned(), ..Look::default() };
+    let disk = TargetDisk::open(&System::host(), &look, &config.target, Caching::Direct)?;
+    let identity = disk.scsi_id().map(ToString::to_string);
+    Ok(Target { disk: Arc::new(disk), image: None, identity, blank: false })
 }
 
 fn open_vmdk(config: &config::Disk, format: Option<vmdk::Format>) -> Result<Target, Problem> {
@@ -69,13 +77,13 @@ fn open_vmdk(config: &config::Disk, format: Option<vmdk::Format>) -> Result<Targ
         _ => Image::open(&folder, name, Access::Write, cid)?,
     };
     let image = Arc::new(image);
-    Ok(Target { disk: image.clone(), image: Some(image), blank })
+    let identity = image.uuid().map(|uuid| uuid.to_string());
+    Ok(Target { disk: image.clone(), image: Some(image), identity, blank })
 }
 
 fn is_to_be_made(config: &config::Disk) -> bool {
     // A link that leads nowhere is there: what it means is for a person to say.
     config.size.is_some()
-        && !target_disk::is_device_path(&config.target)
         && config.target.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 

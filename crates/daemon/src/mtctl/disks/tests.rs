@@ -4,7 +4,7 @@
 mod captured;
 
 use super::*;
-use captured::{Machine, id, vmware};
+use captured::{Machine, array, id, vmware};
 
 /// A system disk, a free one on two paths of which one failed, and one that nothing tells an id of.
 fn machine() -> Machine {
@@ -15,8 +15,8 @@ fn machine() -> Machine {
     machine.put("sda", 510, &[0x55, 0xaa]);
     machine.put("sda1", 1080, &[0x53, 0xef]);
     machine.mount("8:1", "/");
-    machine.disk(&vmware("sdb", 0, 1).vmdk(2).gigabytes(40));
-    let mut second = vmware("sdc", 1, 1).vmdk(2).gigabytes(40);
+    machine.disk(&array("sdb", 0, 1).vmdk(2).gigabytes(40));
+    let mut second = array("sdc", 1, 1).vmdk(2).gigabytes(40);
     second.controller = ("0x1000", "0x0054");
     machine.disk(&second);
     machine.map(0, &id(2), &format!("mpath-{}", id(2)), &["sdb", "sdc"], 40 << 21);
@@ -60,7 +60,7 @@ fn the_overview_shows_what_matters() {
             "sdb, sdc",
             &two,
             "40 GiB",
-            "VMware Virtual disk",
+            "EXAMPLE Array",
             "paravirtual SCSI",
             "2, 1 failed",
             "nothing known",
@@ -113,7 +113,7 @@ fn a_disk_is_shown_whole() {
          \x20 multipath map   {id} (dm-0, 253:0)\n\
          \x20 size            40 GiB (42949672960 bytes)\n\
          \x20 sectors         512 bytes, physically 512\n\
-         \x20 model           VMware Virtual disk\n\
+         \x20 model           EXAMPLE Array\n\
          \x20 access          can be written\n\
          \x20 contents        nothing known\n\
          \x20 role            target\n",
@@ -162,5 +162,5 @@ fn copies_and_disagreements_are_warned_of() {
     let text = shown(&machine, None, false).unwrap();
     assert!(text.contains("WARNING sda, sdb are different disks with one SCSI id"), "{text}");
     assert!(text.contains(&format!("another path knows it as {}", id(7))), "{text}");
-    assert!(shown(&machine, Some(&id(1)), false).unwrap_err().contains("sda, sdb have the same SCSI id"));
+    assert!(shown(&machine, Some(&id(1)), false).unwrap_err().contains("sda, sdb are different disks with one SCSI id"));
 }
