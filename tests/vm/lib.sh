@@ -66,7 +66,7 @@ host() {
         reboot | crash)
             _ask "$@" || return 1
             # Only a reboot is answered.
-            systemctl reboot --no-block
+            systemctl start reboot.target --job-mode=replace-irreversibly --no-block
             sleep infinity
             ;;
         detach)
@@ -114,15 +114,20 @@ _run() {
     return "$status"
 }
 
-# The block device that is target $2 of the controller in PCI slot $1.
+# The block device that is target $2 of the controller in PCI slot $1. SAS numbers its targets itself, but not its phys.
 _name_at() {
-    local found
-    found=$(find "/sys/devices/pci0000:00/0000:00:$1.0" -path "*:0:$2:0/block/*" -prune 2>/dev/null | head -n 1)
-    if [ -z "$found" ] || [ ! -b "/dev/$(basename "$found")" ]; then
+    local controller=/sys/devices/pci0000:00/0000:00:$1.0 folder phy found
+    folder=$controller
+    for phy in "$controller"/host*/port-*/phy-*:"$2"; do
+        [ ! -e "$phy" ] || folder=${phy%/*}
+    done
+    [ "$folder" != "$controller" ] || folder=$(echo "$controller"/host*/target*:0:"$2")
+    found=$(find "$folder" -path "*/block/*" -prune 2>/dev/null | head -n 1)
+    if [ -z "$found" ] || [ ! -b "/dev/${found##*/}" ]; then
         sleep 0.2
         return 1
     fi
-    basename "$found"
+    echo "${found##*/}"
 }
 
 # Of the emulated controllers only pvscsi tells its driver of disks that come and go.

@@ -127,7 +127,7 @@ fn apt_options() -> Result<Vec<String>> {
 
 fn only_file(folder: &Path, prefix: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?));
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let found: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
     match found.as_slice() {
         [name] => Ok(folder.join(name)),

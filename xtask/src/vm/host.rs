@@ -3,7 +3,7 @@
 use super::machine::{Files, device, path_name, top_node};
 use super::protocol::Wish;
 use super::qmp::Qmp;
-use super::scenario::{Disk, Machine};
+use super::scenario::{Controller, Disk, Machine};
 use crate::command::output;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -60,6 +60,7 @@ impl<'a> Host<'a> {
     }
 
     fn detach(&mut self, name: &str, path: Option<u8>) -> Result<String> {
+        self.may_change()?;
         let (_, disk) = self.disk(name)?;
         let wanted = paths(disk, path)?.into_iter().map(|path| path_name(disk, path));
         let present: Vec<String> = wanted.filter(|path| self.attached.contains(path)).collect();
@@ -76,6 +77,7 @@ impl<'a> Host<'a> {
     }
 
     fn attach(&mut self, name: &str, path: Option<u8>) -> Result<String> {
+        self.may_change()?;
         let (index, disk) = self.disk(name)?;
         let absent: Vec<u8> = paths(disk, path)?
             .into_iter()
@@ -87,6 +89,12 @@ impl<'a> Host<'a> {
             self.attached.insert(path_name(disk, path));
         }
         Ok(String::new())
+    }
+
+    fn may_change(&self) -> Result<()> {
+        let fixed = self.machine.controller == Controller::Mptsas;
+        ensure!(!fixed, "disks of QEMU's mptsas cannot come and go: take another controller");
+        Ok(())
     }
 
     fn resize(&mut self, name: &str, bytes: u64) -> Result<String> {
