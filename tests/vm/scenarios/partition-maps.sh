@@ -28,7 +28,7 @@ END
 printf 'label: gpt\nsize=8M\nsize=16M\n' | sfdisk -q "/dev/$(disk_of large)"
 udevadm settle
 check "a map over two paths" mtctl disks --map "$(id 4)" --yes
-sfdisk -q "/dev/mapper/$(id 4)" <<<'size=16M'
+sfdisk -q --no-reread "/dev/mapper/$(id 4)" <<<'size=16M'
 udevadm settle
 
 note "$(mtctl partitions "$(id 1)")"

@@ -31,7 +31,6 @@ cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 "$(device cr
 cryptsetup open --key-file /run/key "$(device crypt)" secret
 dmsetup create other --table "0 1024 linear $(device mapped) 0"
 mount_retention ret
-root=$(lsblk -no PKNAME "$(findmnt -no SOURCE /)" | head -n 1)
 sync
 used="mounted parted swap volume raid crypt mapped noid"
 sums() { for disk in $used; do host sha256 "$disk"; done; }
@@ -40,7 +39,7 @@ before=$(sums)
 dev=/dev/mapper
 configure_target mounted=$dev/"$(id 1)" parted=$dev/"$(id 2)" swap=$dev/"$(id 3)" volume=$dev/"$(id 4)" \
     raid=$dev/"$(id 5)" crypt=$dev/"$(id 6)" mapped=$dev/"$(id 7)" noid="$(device noid)" \
-    root="/dev/${root:-sda}" retention=$dev/"$(id 9)" kernelname="$(device free)" \
+    root=$dev/36000c29000000000 retention=$dev/"$(id 9)" kernelname="$(device free)" \
     missing=$dev/36000c29affffffff partition="$(device parted)1" free=$dev/"$(id 8)"
 check "the daemon starts" systemctl start master-target
 refused mounted "mounted at /srv/mounted"
@@ -55,7 +54,7 @@ refused root "of this machine lies on it"
 refused retention "mounted at /mnt/retention"
 refused kernelname "/dev/mapper/$(id 8)"
 refused missing "there is no disk"
-refused partition "in use"
+refused partition "it is partition 1 of"
 wait_until 90 item_is free initial-sync-required
 expect_eq "not a byte of them is changed" "$before" "$(sums)"
 

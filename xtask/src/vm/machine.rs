@@ -151,7 +151,13 @@ pub(super) fn top_node(name: &str, below: &str) -> Value {
 /// A path's device, as QEMU is asked to add it. `index` is the disk's place in the header.
 pub(super) fn device(index: usize, disk: &Disk, path: u8) -> Value {
     let bus = format!("ctl{}.0", usize::from(path) + 1);
-    scsi_disk(&path_name(disk, path), &bus, index, disk.wwn, disk.sector)
+    let mut device = scsi_disk(&path_name(disk, path), &bus, index, disk.wwn, disk.sector);
+    if disk.paths > 1 {
+        // VMware attaches a disk to a machine once; arrays are reached over several paths.
+        device["vendor"] = json!("LAB");
+        device["product"] = json!("Array");
+    }
+    device
 }
 
 fn scsi_disk(name: &str, bus: &str, target: usize, wwn: Option<u64>, sector: u32) -> Value {

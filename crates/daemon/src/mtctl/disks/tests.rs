@@ -162,5 +162,9 @@ fn copies_and_disagreements_are_warned_of() {
     let text = shown(&machine, None, false).unwrap();
     assert!(text.contains("WARNING sda, sdb are different disks with one SCSI id"), "{text}");
     assert!(text.contains(&format!("another path knows it as {}", id(7))), "{text}");
-    assert!(shown(&machine, Some(&id(1)), false).unwrap_err().contains("sda, sdb are different disks with one SCSI id"));
+    assert!(
+        shown(&machine, Some(&id(1)), false)
+            .unwrap_err()
+            .contains("sda, sdb are different disks with one SCSI id")
+    );
 }

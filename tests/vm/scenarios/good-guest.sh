@@ -1,0 +1,26 @@
+# about: mtctl check on a machine that is set up well reports exactly what is left: a newer kernel, no clock, short ids
+# controller: lsi
+# disk: ret size=1T wwn=0x6000c29a00000801
+# disk: replica size=64M wwn=0x6000c29a00000802
+. "$LAB/in/replication.sh"
+. "$LAB/in/checks.sh"
+
+ret=36000c29a00000801
+configure_target web01=/dev/mapper/36000c29a00000802
+become_ubuntu
+serve_configuration_server
+check "the retention disk is mapped" mtctl disks --map $ret --yes
+mkfs.ext4 -q -F /dev/mapper/$ret
+mkdir -p /mnt/retention
+echo "/dev/mapper/$ret /mnt/retention ext4 rw,nofail 0 2" >>/etc/fstab
+systemctl daemon-reload
+mount /mnt/retention
+check "what can be mended is mended" mtctl check --fix --yes --cs 127.0.0.1
+note "$output"
+check "a person answers" mtctl check --attest snapshots --by lab --yes
+check "a person answers" mtctl check --attest storage-vmotion --by lab --yes
+systemctl start master-target
+wait_until 60 item_is web01 initial-sync-required
+verdicts_are --cs 127.0.0.1 <<'END'
+END
+check "undone" mtctl check --undo --yes
