@@ -266,6 +266,20 @@ mod tests {
             "mtctl disks 36000c29a0123456789abcdef01234567 --json",
             "mtctl disks --watch --config /tmp/mtd.toml",
             "mtctl version --socket /tmp/mtd.sock",
+            "mtctl disks",
+            "mtctl disks --watch",
+            "mtctl disks sdb --json",
+            "mtctl disks --map 36000c29a0123456789abcdef01234567",
+            "mtctl disks --unmap /dev/sdb --yes",
+            "mtctl partitions sdb",
+            "mtctl partitions sdb --map --read-only",
+            "mtctl partitions 36000c29a0123456789abcdef01234567 --unmap",
+            "mtctl check --json --cs cs.example:443",
+            "mtctl check --only kernel --only scsi-ids",
+            "mtctl check --explain lvm-filter",
+            "mtctl check --fix --yes",
+            "mtctl check --undo",
+            "mtctl check --attest snapshots --by eve",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -278,6 +292,10 @@ mod tests {
         assert!(message("mtctl failover web01").contains("--point"));
         assert!(message("mtctl points web01 --from yesterday").contains("2026-11-20T16:21:24Z"));
         assert!(message("mtctl points web01 --limit 0").contains("1..=10000"));
+        assert!(message("mtctl disks --map").contains("<DISK>"));
+        assert!(message("mtctl disks sdb --map --unmap").contains("--unmap"));
+        assert!(message("mtctl partitions sdb --read-only").contains("--map"));
+        assert!(message("mtctl check --fix --undo").contains("--undo"));
         assert!(message("mtctl failover web01 --point bookmark:").contains("names no recovery point"));
     }
 }
