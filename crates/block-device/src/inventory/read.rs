@@ -223,7 +223,7 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
     let mut places = Vec::new();
     let mut probes = Vec::new();
     for (n, disk) in disks.iter().enumerate() {
-        if !can_answer(disk) {
+        if !disk.can_answer() {
             continue;
         }
         let whole = disk.map.as_ref().map_or(&disk.name, |map| &map.kernel_name);
@@ -239,7 +239,7 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
             }
         }
     }
-    for disk in disks.iter_mut().filter(|disk| !can_answer(disk)) {
+    for disk in disks.iter_mut().filter(|disk| !disk.can_answer()) {
         disk.signature = Some(Signature::Unreadable);
         disk.partitions.iter_mut().for_each(|part| part.signature = Some(Signature::Unreadable));
     }
@@ -249,9 +249,4 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
             None => disks[n].signature = signature,
         }
     }
-}
-
-/// False when no path works: a map can make a read wait for ever then.
-fn can_answer(disk: &AttachedDisk) -> bool {
-    disk.paths.iter().any(DiskPath::works)
 }
