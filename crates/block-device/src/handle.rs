@@ -108,8 +108,7 @@ impl Handle {
     /// The number of a block device; `None` for a file.
     pub(crate) fn device_number(&self) -> Option<DeviceNumber> {
         let metadata = self.file.metadata().ok().filter(|metadata| metadata.file_type().is_block_device())?;
-        let number = metadata.rdev();
-        Some(DeviceNumber { major: nix::sys::stat::major(number), minor: nix::sys::stat::minor(number) })
+        Some(DeviceNumber::of_node(metadata.rdev()))
     }
 
     /// Size of the file or device now.

@@ -1,5 +1,7 @@
 //! Who holds a file or device: for messages only, found by looking around in `/proc` and `/sys`.
 
+use crate::inventory::{DeviceNumber, text};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -19,8 +21,8 @@ pub(crate) fn of_locked(file: &File, process: Option<i32>) -> String {
 /// What keeps the kernel from giving the device at `path` away.
 pub(crate) fn of_device(path: &Path) -> String {
     let Ok(wanted) = fs::metadata(path) else { return unknown() };
-    let number = format!("{}:{}", nix::sys::stat::major(wanted.rdev()), nix::sys::stat::minor(wanted.rdev()));
-    if let Some(place) = mounted_at(&number) {
+    let number = DeviceNumber::of_node(wanted.rdev());
+    if let Some(place) = mounted_at(number) {
         return format!("it is mounted at {place}");
     }
     let users: Vec<String> = fs::read_dir(format!("/sys/dev/block/{number}/holders"))
@@ -40,27 +42,55 @@ fn unknown() -> String {
     "another program has it open".to_owned()
 }
 
-fn mounted_at(number: &str) -> Option<String> {
-    // Fields of a line: mount id, parent id, major:minor, root, mount point.
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    table.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        (fields.nth(2)? == number).then(|| fields.nth(1).map(|place| place.replace("\\040", " ")))?
-    })
+fn mounted_at(number: DeviceNumber) -> Option<String> {
+    let table = fs::read("/proc/self/mountinfo").ok()?;
+    let mounts = text::mounts(&String::from_utf8_lossy(&table));
+    mounts.into_iter().find(|mount| mount.number == number).map(|mount| mount.place)
+}
+
+/// Which descriptors are looked at. A look at a file of a server that is gone waits for ever, so where the link of the
+/// descriptor leads must fit before.
+enum Likely {
+    /// A block device has its node in /dev.
+    Node,
+    /// A file of this name, in whatever mount namespace.
+    Name(OsString),
+}
+
+impl Likely {
+    fn of(wanted: &fs::Metadata, own: Option<&File>) -> Option<Likely> {
+        if wanted.file_type().is_block_device() {
+            return Some(Likely::Node);
+        }
+        let link = fs::read_link(format!("/proc/self/fd/{}", own?.as_raw_fd())).ok()?;
+        Some(Likely::Name(link.file_name()?.to_owned()))
+    }
+
+    fn fits(&self, descriptor: &Path) -> bool {
+        let Ok(link) = fs::read_link(descriptor) else { return false };
+        match self {
+            Likely::Node => link.starts_with("/dev"),
+            Likely::Name(name) => link.file_name() == Some(name),
+        }
+    }
 }
 
 fn find_process(wanted: &fs::Metadata, own: Option<&File>, locked: bool) -> Option<String> {
     let myself = std::process::id();
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let likely = Likely::of(wanted, own)?;
     let mut mine = None;
     for process in ids {
         let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
         for descriptor in descriptors {
             let number = descriptor.file_name().to_string_lossy().into_owned();
             let is_own = own.is_some_and(|file| process == myself && number == file.as_raw_fd().to_string());
+            if is_own || !likely.fits(&descriptor.path()) {
+                continue;
+            }
             let Ok(found) = fs::metadata(descriptor.path()) else { continue };
-            if is_own || !same(&found, wanted) || (locked && !has_lock(process, &number)) {
+            if !same(&found, wanted) || (locked && !has_lock(process, &number)) {
                 continue;
             }
             if process != myself {
@@ -88,5 +118,36 @@ fn describe(process: u32) -> String {
     match fs::read_to_string(format!("/proc/{process}/comm")) {
         Ok(command) => format!("{} (process {process})", command.trim_end()),
         Err(_) => format!("process {process}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_descriptors_that_can_be_the_thing_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("disk")).unwrap();
+        let other = File::create(folder.path().join("other")).unwrap();
+        let link = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+        let likely = Likely::of(&file.metadata().unwrap(), Some(&file)).unwrap();
+        assert!(likely.fits(Path::new(&link(&file))) && !likely.fits(Path::new(&link(&other))));
+        let null = File::open("/dev/null").unwrap();
+        assert!(Likely::Node.fits(Path::new(&link(&null))) && !Likely::Node.fits(Path::new(&link(&file))));
+        assert!(!likely.fits(Path::new("/proc/self/fd/none")));
+    }
+
+    #[test]
+    fn a_file_that_is_open_elsewhere_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let file = File::create(&path).unwrap();
+        let mut child =
+            std::process::Command::new("sleep").arg("60").stdin(File::open(&path).unwrap()).spawn().unwrap();
+        let told = of_locked(&file, None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(told.contains(&format!("process {}", child.id())), "{told}");
     }
 }

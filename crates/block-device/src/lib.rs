@@ -55,7 +55,7 @@ pub use target_disk::{TargetDisk, is_device};
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::inventory::text::{
-        Mount, fstab, linear_starts, mounts, open_counts, path_states, swaps, udev_properties, unescape,
+        Mount, fstab, linear_starts, mounts, open_counts, swaps, udev_properties, unescape,
     };
     pub use crate::signature::{Medium, detect};
     pub use crate::vpd::{Page, id_of_page_83, id_of_serial, serial_of_page_80};

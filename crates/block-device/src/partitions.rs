@@ -165,8 +165,12 @@ fn number_after(name: &str, prefix: &str) -> Option<u32> {
 ///
 /// # Errors
 /// [`Error::Damaged`] for a table that cannot be believed, [`Error::Storage`] when the disk cannot be read or is held
-/// by another writer.
+/// by another writer, [`Error::File`] when no path to it works: a map that queues would make the read wait for ever.
 pub fn table(system: &System, disk: &AttachedDisk) -> Result<Option<PartitionTable>> {
+    if !disk.can_answer() {
+        let cause = format!("no path to the disk works; see mtctl disks {}", disk.name);
+        return Err(Error::file("read", disk.device(), std::io::Error::other(cause)));
+    }
     let device = FileDisk::open(system.path(disk.device()), Access::Read, Caching::PageCache)?;
     partition_table::read(&device, disk.logical_sector)
 }

@@ -8,7 +8,8 @@
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// The SCSI id (WWID) of a disk: 1 to 128 characters that are safe as a file name.
+/// The SCSI id (WWID) of a disk: 2 to 128 characters that are safe as a file name, the ones that
+/// udev keeps in `ID_SERIAL` and device-mapper in a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScsiId(String);
 
@@ -17,8 +18,12 @@ impl ScsiId {
     pub fn parse(text: &str) -> Option<ScsiId> {
         let kind = |c: char| c.is_ascii_hexdigit() || c == 'S';
         let plausible = (2..=128).contains(&text.len()) && text.starts_with(kind);
-        let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
-        (plausible && text.bytes().all(safe)).then(|| ScsiId(text.to_owned()))
+        (plausible && text.bytes().all(ScsiId::has)).then(|| ScsiId(text.to_owned()))
+    }
+
+    /// Whether an id can have this byte.
+    pub(crate) fn has(byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(&byte)
     }
 
     /// The id of the disk that a guest sees of a VMDK with this `ddb.uuid`.
@@ -81,6 +86,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_an_id_is_none() {
+        assert!(ScsiId::parse("1ACME_#+-.:=@_").is_some());
         for text in ["", "3", "/etc", "3 6", "3\n", "..", &"3".repeat(129)] {
             assert_eq!(ScsiId::parse(text), None, "{text:?}");
         }

@@ -3,14 +3,19 @@
 //! Everything that is asked of the machine goes through a [`System`]. For the machine itself the root is `/`; a test
 //! hands in a folder with what was seen on another machine, programs included. Programs are the machine's own, found
 //! in the administrator's folders and never along `PATH`: `multipath`, `dmsetup` and their like fit the udev rules and
-//! cookies that are installed with them. Each runs with the language `C`, in time, and may print only so much.
+//! cookies that are installed with them. Each runs with the language `C`, in time, and may print only so much. It has a
+//! process group of its own, and one that is late is killed with all that it started.
 
 use crate::error::{Error, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -132,11 +137,12 @@ impl System {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .map_err(failed)?;
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
-        let Some(status) = wait(&mut child, longest).map_err(failed)? else {
+        let Some(status) = wait(child, longest).map_err(failed)? else {
             return Err(Error::ProgramHangs { command: words(), seconds: longest.as_secs() });
         };
         // A grandchild may hold the pipes open: what was printed up to now is enough then.
@@ -174,43 +180,64 @@ fn excerpt(text: &str) -> String {
 
 /// What a pipe brings, read by a thread of its own.
 struct Collected {
-    receiver: std::sync::mpsc::Receiver<Vec<u8>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Is closed when no more comes.
+    open: mpsc::Receiver<()>,
 }
 
 impl Collected {
     fn text(self, until: Instant) -> String {
         let left = until.saturating_duration_since(Instant::now());
-        let bytes = self.receiver.recv_timeout(left).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        // Nothing is ever sent: it is the end of the pipe that is waited for, and what has come until then counts.
+        let _ = self.open.recv_timeout(left);
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> Collected {
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let (closed, open) = mpsc::channel::<()>();
+    let gathered = Arc::clone(&bytes);
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = (&mut pipe).take(MAX_OUTPUT).read_to_end(&mut bytes);
-            let _ = sender.send(bytes);
-            // A program that prints without end is kept from waiting for us, not from its time limit.
-            let _ = io::copy(&mut pipe, &mut io::sink());
-        }
+        let Some(mut pipe) = pipe else { return };
+        gather(&mut pipe, &gathered);
+        drop(closed);
+        // A program that prints without end is kept from waiting for us, not from its time limit.
+        let _ = io::copy(&mut pipe, &mut io::sink());
     });
-    Collected { receiver }
+    Collected { bytes, open }
 }
 
-/// Waits for the end; after `longest` the program is killed and there is none.
-fn wait(child: &mut Child, longest: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+/// Takes what comes as it comes, up to [`MAX_OUTPUT`].
+fn gather(pipe: &mut impl Read, gathered: &Mutex<Vec<u8>>) {
+    let mut pipe = pipe.take(MAX_OUTPUT);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+                gathered.extend_from_slice(&buffer[..count]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits for the end; after `longest` the program is killed with all of its process group, and there is none.
+fn wait(mut child: Child, longest: Duration) -> io::Result<Option<ExitStatus>> {
     let end = Instant::now() + longest;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
         if Instant::now() >= end {
-            child.kill()?;
+            // It was not waited for with success yet, so the number is still that of its group.
+            let killed = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
             // A program in an uninterruptible wait dies when its wait ends; it is not waited for here.
-            child.try_wait()?;
-            return Ok(None);
+            thread::spawn(move || child.wait());
+            return killed.map(|()| None).map_err(io::Error::from);
         }
         thread::sleep(POLL);
     }
@@ -252,6 +279,38 @@ mod tests {
         let error = system.run("multipath", &["-ll"], Duration::from_millis(200)).unwrap_err();
         assert!(matches!(error, Error::ProgramHangs { .. }), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    /// Whether a process runs; one that has ended and that nobody has waited for does not.
+    fn runs(process: &str) -> bool {
+        let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    #[test]
+    fn a_program_that_hangs_goes_with_all_that_it_started() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("ids");
+        let (_program, system) =
+            with_program("multipath", &format!("sleep 60 & echo $$ $! >{}; wait", file.display()));
+        system.run("multipath", &NONE, Duration::from_millis(500)).unwrap_err();
+        let ids = fs::read_to_string(file).unwrap();
+        let [own, below] = ids.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{ids}") };
+        let end = Instant::now() + Duration::from_secs(20);
+        // The program itself has been waited for, too.
+        while runs(below) || Path::new(&format!("/proc/{own}")).exists() {
+            assert!(Instant::now() < end, "{ids}");
+            thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn what_was_printed_is_had_though_a_child_keeps_the_pipe_open() {
+        let (_root, system) = with_program("multipath", "sleep 6 & echo done; echo bad >&2");
+        let begun = Instant::now();
+        let output = system.run("multipath", &NONE, PROGRAM_TIMEOUT).unwrap();
+        assert_eq!(output, Output { success: true, stdout: "done\n".into(), stderr: "bad\n".into() });
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

@@ -1,43 +1,16 @@
 //! What uses one block device at this moment: mounts, swap space, and devices that lie on it.
 
-use crate::inventory::{DeviceNumber, Use, text};
+use crate::inventory::{self, Use};
 use crate::system::System;
 
 /// What uses the device whose sysfs folder is `folder` (`/sys/block/dm-3`, `/sys/block/sdb/sdb1`). `name` is what to
 /// call it, its name under /dev/mapper for a map.
 pub(crate) fn of(system: &System, folder: &str, name: &str) -> Vec<Use> {
     let kernel_name = folder.rsplit('/').next().unwrap_or(folder);
-    let nodes = [format!("/dev/{kernel_name}"), format!("/dev/mapper/{name}")];
-    let number = system.attribute(format!("{folder}/dev"));
-    let mut uses = mounts(system, number.as_deref(), &nodes, name);
-    uses.extend(swaps(system, &nodes, name));
+    let mut uses = inventory::of_device(system, kernel_name, name);
     let holders = system.names(format!("{folder}/holders"));
     uses.extend(holders.iter().map(|holder| holder_use(system, holder)));
     uses
-}
-
-/// Mounts of the device: by its number, and by its node for file systems that have numbers of their own (btrfs). When
-/// it cannot be told what is mounted, the device counts as used.
-fn mounts(system: &System, number: Option<&str>, nodes: &[String], name: &str) -> Vec<Use> {
-    let table = match system.bytes("/proc/self/mountinfo") {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(cause) => {
-            let by = format!("something unknown (it cannot be told what is mounted: {cause})");
-            return vec![Use::Opened { by }];
-        }
-    };
-    let number = number.and_then(DeviceNumber::parse);
-    let mounts = text::mounts(&table).into_iter();
-    mounts
-        .filter(|mount| number == Some(mount.number) || nodes.contains(&mount.source))
-        .map(|mount| Use::Mounted { device: name.to_owned(), place: mount.place })
-        .collect()
-}
-
-fn swaps(system: &System, nodes: &[String], name: &str) -> Vec<Use> {
-    let table = system.attribute("/proc/swaps").unwrap_or_default();
-    let swaps = text::swaps(&table).into_iter().filter(|node| nodes.contains(node));
-    swaps.map(|_| Use::Swap { device: name.to_owned() }).collect()
 }
 
 fn holder_use(system: &System, holder: &str) -> Use {
@@ -80,5 +53,33 @@ mod tests {
             shown[2].contains("swap") && shown[3].contains("vg-root") && shown[4].contains("md0"),
             "{shown:?}"
         );
+    }
+
+    #[test]
+    fn what_another_namespace_mounts_and_swap_by_any_name_are_found() {
+        let machine = FakeMachine::new();
+        machine.disk("sdb", "8:16", 4 << 20);
+        machine.write("proc/1/mountinfo", "22 1 8:16 / /elsewhere rw - ext4 /dev/sdb rw\n");
+        std::fs::create_dir_all(machine.path("dev/disk/by-id")).unwrap();
+        std::os::unix::fs::symlink("../../sdb", machine.path("dev/disk/by-id/x")).unwrap();
+        machine.write("proc/swaps", "/dev/disk/by-id/x partition 1 0 -2\n");
+        let uses = of(&machine.system(), "/sys/block/sdb", "b");
+        let place = Use::Mounted { device: "b".into(), place: "/elsewhere".into() };
+        assert_eq!(uses, [place, Use::Swap { device: "b".into() }]);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_a_use() {
+        let machine = FakeMachine::new();
+        machine.disk("sdb", "8:16", 4 << 20);
+        assert_eq!(of(&machine.system(), "/sys/block/sdb", "b"), [], "a kernel without swap");
+        for (missing, folder) in [("proc/swaps", true), ("proc/self/mountinfo", false)] {
+            let _ = std::fs::remove_file(machine.path(missing));
+            if folder {
+                std::fs::create_dir_all(machine.path(missing)).unwrap();
+            }
+            let uses = of(&machine.system(), "/sys/block/sdb", "b");
+            assert!(matches!(&uses[..], [Use::Opened { by }] if by.contains(missing)), "{uses:?}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! The kernel hands both pages out as they came from the disk, in `vpd_pg83` and `vpd_pg80` below the SCSI device
 //! (since Linux 3.15; the finished `wwid` attribute is newer than 4.4 and is not used). The id that is made of them
 //! is the one of `scsi_id --whitelisted`, by which udev and multipath call the disk: a digit for the kind of the
-//! designator, then the designator in hexadecimal or as text, each run of blanks as one underscore.
+//! designator, then the designator in hexadecimal or as text, each run of blanks as one underscore, and each other byte
+//! that udev does not keep as one too.
 //!
 //! Page 0x83 (SPC-4, 7.8.6): byte 1 is 0x83, bytes 2 and 3 the length of the designators that follow byte 4. Each has
 //! the code set in bits 0–3 of byte 0 (1 binary, 2 ASCII), its type in bits 0–3 of byte 1 (0 vendor specific, 1 T10
@@ -14,7 +15,8 @@
 //! vendor, vendor specific; binary before ASCII; then the first. Like `scsi_id` it does not ask whether the length
 //! suits the kind of NAA, since virtual disks exist whose NAA 6 has 8 bytes. Stricter than `scsi_id`, a page with a
 //! length that leads out of it is not used at all, and neither is a designator of zeroes, ones or blanks only, nor a
-//! text that cannot be printed: two disks would get one name.
+//! text without a letter or digit: two disks would get one name. Letters beyond ASCII, which udev keeps, are none of
+//! an id here, so such a text is not used either.
 
 use crate::scsi_id::ScsiId;
 
@@ -130,7 +132,7 @@ impl Designator<'_> {
         // A vendor's own designator is unique among its disks of one model only.
         let before = if self.kind == 0 { padded(vendor, model) } else { String::new() };
         if self.code_set == Self::ASCII {
-            let text = printable(until_nul(self.bytes)).filter(|text| !text.trim().is_empty())?;
+            let text = replaced(until_nul(self.bytes))?;
             return named(kind, &format!("{before}{text}"));
         }
         let says_something = |empty: u8| self.bytes.iter().any(|byte| *byte != empty);
@@ -148,13 +150,27 @@ fn printable(bytes: &[u8]) -> Option<&str> {
     text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()).then_some(text)
 }
 
+/// The text with an underscore for each byte that udev replaces; `None` when it names nothing.
+fn replaced(bytes: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            let byte = u8::try_from(letter).ok().filter(u8::is_ascii)?;
+            let stays = ScsiId::has(byte) || byte.is_ascii_whitespace();
+            text.push(if stays { letter } else { '_' });
+        }
+        text.extend(chunk.invalid().iter().map(|_| '_'));
+    }
+    text.contains(|c: char| c.is_ascii_alphanumeric()).then_some(text)
+}
+
 fn padded(vendor: &str, model: &str) -> String {
     format!("{:<VENDOR$}{:<MODEL$}", vendor.trim(), model.trim())
 }
 
 /// Blanks at the end are left out, runs of others are one underscore, as udev does with `ID_SERIAL`.
 fn named(kind: char, text: &str) -> Option<ScsiId> {
-    let whole = format!("{kind}{text}");
+    let whole = replaced(format!("{kind}{text}").as_bytes())?;
     ScsiId::parse(&whole.split_ascii_whitespace().collect::<Vec<_>>().join("_"))
 }
 
@@ -240,12 +256,19 @@ mod tests {
             ([1, 3, 0, 8], [0; 8].as_slice()),
             ([1, 3, 0, 8], &[0xff; 8]),
             ([2, 1, 0, 8], b"        "),
-            ([2, 1, 0, 4], b"a\x1b[m"),
-            ([2, 0, 0, 4], b"a/b;"),
+            ([2, 1, 0, 4], b"/;()"),
+            ([2, 1, 0, 4], b"a\xc3\xa9b"),
             ([1, 3, 0, 0], b""),
         ] {
             assert_eq!(id(&page(&[&header, text].concat())), Page::Garbled, "{header:?} {text:x?}");
         }
+    }
+
+    #[test]
+    fn bytes_that_udev_does_not_keep_are_underscores() {
+        assert_eq!(id(&page(b"\x02\x01\0\x0fACME  (a/b) ;#1")), says("1ACME__a_b___#1"));
+        assert_eq!(id(&page(b"\x02\x01\0\x04a\x1b\xffm")), says("1a__m"));
+        assert_eq!(id_of_serial("A/1", "ACME+", "R&D").unwrap().as_str(), "SACME+_R_D_A_1");
     }
 
     #[test]

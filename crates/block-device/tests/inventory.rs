@@ -103,6 +103,24 @@ fn a_garbled_page_is_no_id_and_udev_may_know_better() {
 }
 
 #[test]
+fn beside_a_garbled_page_a_serial_number_counts_only_as_udev_says() {
+    let machine = Machine::new();
+    let mut garbled = vmware("sda", 0, 0).vmdk(1);
+    garbled.page_83.as_mut().unwrap().truncate(10);
+    garbled.serial = Some("A/1");
+    machine.disk(&garbled);
+    let seen = || machine.inventory().disks.remove(0);
+    assert_eq!((seen().scsi_id, seen().no_scsi_id), (None, Some(NoScsiId::Garbled)));
+    machine.write("run/udev/data/b8:0", "E:ID_BUS=scsi\nE:ID_SERIAL=SVMware_Virtual_disk_A_1\n");
+    assert_eq!(seen().scsi_id.unwrap().as_str(), "SVMware_Virtual_disk_A_1");
+    garbled.page_83 = None;
+    let silent = Machine::new();
+    silent.disk(&garbled);
+    let id = silent.inventory().disks.remove(0).scsi_id.unwrap();
+    assert_eq!(id.as_str(), "SVMware_Virtual_disk_A_1");
+}
+
+#[test]
 fn an_id_on_which_udev_does_not_agree_is_told() {
     let machine = two_disks();
     machine.write("run/udev/data/b8:16", format!("E:ID_BUS=scsi\nE:ID_SERIAL={}\n", id(7)));
@@ -120,7 +138,8 @@ fn two_paths_are_one_disk() {
     machine.put("dm-1", 4086, b"SWAPSPACE2");
     machine.program(
         "multipathd",
-        "[ \"$*\" = 'show paths format %d|%w|%t' ] && printf 'dev|uuid|dm_st\\nsda |x|active\\nsdb |x|failed\\n'",
+        "[ \"$*\" = 'show paths format %d|%w|%t|%o|%T' ] && printf 'dev|uuid|dm_st|dev_st|chk_st\\n\
+         sda |x|active|running|ready\\nsdb |x|failed|running|faulty\\n'",
     );
     machine
         .program("dmsetup", "case $1 in table) echo 'p: 0 8192 linear 253:0 2048';; info) echo 'p|0';; esac");
@@ -302,6 +321,70 @@ fn the_retention_volume_is_known_mounted_or_not() {
         assert_eq!(one(&inventory, "sdb").role, Role::Retention, "{line}");
         assert_eq!(one(&inventory, "sda").role, Role::System);
     }
+}
+
+#[test]
+fn the_retention_volume_is_known_by_the_links_of_udev() {
+    for (line, link) in [
+        ("PARTUUID=ABCD-01 /mnt/retention ext4", "by-partuuid/abcd-01"),
+        ("PARTLABEL=\"kept\\040here/now\" /mnt/retention ext4", r"by-partlabel/kept\x20here\x2fnow"),
+        ("UUID=1234-ABCD /mnt/retention vfat", "by-uuid/1234-ABCD"),
+        ("LABEL=größe /mnt/retention ext4", "by-label/größe"),
+    ] {
+        let machine = two_disks();
+        // What is detected first is another, older file system.
+        machine.put("sdb", 1080, &[0x53, 0xef]);
+        machine.write("etc/fstab", line);
+        assert_eq!(one(&machine.inventory(), "sdb").role, Role::Free, "{line}");
+        machine.link(&format!("dev/disk/{link}"), "../../sdb");
+        assert_eq!(one(&machine.inventory(), "sdb").role, Role::Retention, "{line}");
+        // On a logical volume the first blocks of the disk tell nothing.
+        std::fs::remove_file(machine.path(&format!("dev/disk/{link}"))).unwrap();
+        machine.map(0, "vg-kept", "LVM-abc", &["sdb"], 4096);
+        machine.link(&format!("dev/disk/{link}"), "../../dm-0");
+        assert_eq!(one(&machine.inventory(), "sdb").role, Role::Retention, "{line}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_may_be_the_retention_volume() {
+    let machine = two_disks();
+    let mut dead = vmware("sdc", 0, 2).vmdk(3);
+    dead.state = "offline";
+    machine.disk(&dead);
+    assert_eq!(one(&machine.inventory(), "sdc").role, Role::Free);
+    for line in ["server:/share /mnt/retention nfs", "LABEL=kept /srv ext4"] {
+        machine.write("etc/fstab", line);
+        assert_eq!(one(&machine.inventory(), "sdc").role, Role::Free, "{line}");
+    }
+    for line in
+        ["LABEL=kept /mnt/retention ext4", "PARTUUID=1 /mnt/retention ext4", "/dev/sdx1 /mnt/retention ext4"]
+    {
+        machine.write("etc/fstab", line);
+        let inventory = machine.inventory();
+        let [Use::Opened { by }] = &one(&inventory, "sdc").uses[..] else { panic!("{inventory:?}") };
+        assert!(
+            by.starts_with("something unknown (") && by.contains(line.split(' ').next().unwrap()),
+            "{by}"
+        );
+        assert_eq!((one(&inventory, "sdc").role, one(&inventory, "sdb").role), (Role::Used, Role::Free));
+    }
+    // Another disk is it.
+    machine.write("etc/fstab", "LABEL=kept /mnt/retention ext4");
+    machine.put("sdb", 1080, &[0x53, 0xef]);
+    machine.put("sdb", 1024 + 120, b"kept");
+    let inventory = machine.inventory();
+    assert_eq!((one(&inventory, "sdc").role, one(&inventory, "sdb").role), (Role::Free, Role::Retention));
+}
+
+#[test]
+fn when_fstab_cannot_be_read_every_disk_is_used() {
+    let machine = two_disks();
+    std::fs::create_dir_all(machine.path("etc/fstab")).unwrap();
+    let inventory = machine.inventory();
+    let [Use::Opened { by }] = &one(&inventory, "sdb").uses[..] else { panic!("{inventory:?}") };
+    assert!(by.contains("/etc/fstab"), "{by}");
+    assert_eq!((one(&inventory, "sda").role, one(&inventory, "sdb").role), (Role::System, Role::Used));
 }
 
 #[test]

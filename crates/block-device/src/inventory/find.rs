@@ -56,6 +56,13 @@ impl DiskPath {
     }
 }
 
+impl AttachedDisk {
+    /// False when no path works: a map can make a read wait for ever then.
+    pub(crate) fn can_answer(&self) -> bool {
+        self.paths.iter().any(DiskPath::works)
+    }
+}
+
 impl Inventory {
     /// The disk with this name: the kernel's name of the disk or of a path to it, its map, its SCSI id, or the path of
     /// a node or of a link to one. What is not a whole disk is refused, and said to be what it is.

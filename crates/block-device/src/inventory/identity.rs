@@ -38,7 +38,9 @@ pub(super) fn identity(system: &System, device: &Device) -> Identity {
     let is_scsi = address(system, device).is_some();
     let own = match told {
         Page::Says(id) => Some(id),
-        _ => serial.as_ref().and_then(|serial| vpd::id_of_serial(serial, maker, kind)),
+        // What it would say cannot be known, so its serial number is no name, unless udev has made that its name.
+        Page::Garbled => None,
+        Page::Silent => serial.as_ref().and_then(|serial| vpd::id_of_serial(serial, maker, kind)),
     };
     let id = match own.filter(|_| is_scsi) {
         Some(id) => Ok(id),

@@ -6,7 +6,8 @@
 //!
 //! A look never fails as a whole. A disk that goes in the middle of it is left out or has gaps, one that does not
 //! answer is [`Signature::Unreadable`], programs that hang or print rubbish are done without. One thing is not done
-//! without: when it cannot be told what is mounted, every disk counts as used.
+//! without: when it cannot be told what is mounted, or what is kept for the retention volume, the disks in question
+//! count as used.
 //!
 //! | what | where from | module |
 //! |---|---|---|
@@ -35,6 +36,7 @@ pub use changes::Changes;
 pub use duplicates::{DuplicateKind, Duplicates};
 pub use find::EnableUuid;
 pub use read::Look;
+pub(crate) use usage::of_device;
 
 use crate::scsi_id::ScsiId;
 use disk::Bytes;

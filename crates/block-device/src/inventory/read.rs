@@ -49,12 +49,16 @@ impl Inventory {
         let mut disks: Vec<AttachedDisk> =
             groups.iter().filter_map(|group| attached(system, &machine, group)).collect();
         find_signatures(system, &machine, &mut disks);
+        let all: Vec<&Signature> = disks.iter().flat_map(held).collect();
+        let doubt = machine.doubt_of_unreadable(&all);
         for disk in &mut disks {
             let own = own_devices(&machine, disk);
-            let parts = disk.partitions.iter().map(|part| &part.signature);
-            let held: Vec<&Signature> = std::iter::once(&disk.signature).chain(parts).flatten().collect();
-            let uses = machine.uses(&own);
-            disk.role = machine.role(system, &own, &held, &uses);
+            let held: Vec<&Signature> = held(disk).collect();
+            let mut uses = machine.uses(&own);
+            if held.contains(&&Signature::Unreadable) {
+                uses.extend(doubt.clone());
+            }
+            disk.role = machine.role(&own, &held, &uses);
             disk.uses = uses;
         }
         disks.sort_by_key(|disk| order(&disk.name));
@@ -62,6 +66,12 @@ impl Inventory {
         inventory.share_uses();
         inventory
     }
+}
+
+/// What the disk and its partitions hold.
+fn held(disk: &AttachedDisk) -> impl Iterator<Item = &Signature> {
+    let parts = disk.partitions.iter().map(|part| &part.signature);
+    std::iter::once(&disk.signature).chain(parts).flatten()
 }
 
 /// sdz comes before sdaa.
@@ -223,7 +233,7 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
     let mut places = Vec::new();
     let mut probes = Vec::new();
     for (n, disk) in disks.iter().enumerate() {
-        if !can_answer(disk) {
+        if !disk.can_answer() {
             continue;
         }
         let whole = disk.map.as_ref().map_or(&disk.name, |map| &map.kernel_name);
@@ -239,7 +249,7 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
             }
         }
     }
-    for disk in disks.iter_mut().filter(|disk| !can_answer(disk)) {
+    for disk in disks.iter_mut().filter(|disk| !disk.can_answer()) {
         disk.signature = Some(Signature::Unreadable);
         disk.partitions.iter_mut().for_each(|part| part.signature = Some(Signature::Unreadable));
     }
@@ -249,9 +259,4 @@ fn find_signatures(system: &System, machine: &Machine, disks: &mut [AttachedDisk
             None => disks[n].signature = signature,
         }
     }
-}
-
-/// False when no path works: a map can make a read wait for ever then.
-fn can_answer(disk: &AttachedDisk) -> bool {
-    disk.paths.iter().any(DiskPath::works)
 }

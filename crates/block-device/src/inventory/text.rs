@@ -2,8 +2,8 @@
 //!
 //! Each takes any text: a line that cannot be understood is left out, and nothing that a line says is used as a
 //! length. Mount points and device names come unescaped. Sources: proc(5) for mountinfo and swaps, fstab(5),
-//! `multipathd show paths format "%d|%w|%t"`, `dmsetup table`, `dmsetup info -c`, and udev's database, whose records
-//! of block devices are `/run/udev/data/b<major>:<minor>` with lines `E:KEY=VALUE`.
+//! `dmsetup table`, `dmsetup info -c`, and udev's database, whose records of block devices are
+//! `/run/udev/data/b<major>:<minor>` with lines `E:KEY=VALUE`. What multipathd prints, `multipath::output` reads.
 
 use super::DeviceNumber;
 use std::collections::BTreeMap;
@@ -62,16 +62,6 @@ pub fn fstab(text: &str) -> Vec<(String, String)> {
         Some((unescape(device), unescape(words.next()?)))
     };
     text.lines().filter_map(entry).collect()
-}
-
-/// State of each path by its kernel name, of lines `sda | 36000c29… | active`.
-pub fn path_states(text: &str) -> BTreeMap<String, String> {
-    let path = |line: &str| {
-        let words: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [name, _, state] = words[..] else { return None };
-        (is_word(name) && is_word(state) && name != "dev").then(|| (name.to_owned(), state.to_owned()))
-    };
-    text.lines().filter_map(path).collect()
 }
 
 /// First sector of each map that is one piece of another device, of lines `name: 0 8192 linear 253:0 2048`.
@@ -155,10 +145,6 @@ mod tests {
 
     #[test]
     fn programs_are_understood_and_their_rubbish_is_left_out() {
-        let states =
-            path_states("dev|uuid|dm_st\nsda | 36000c29 | active\nsdb|36000c29|failed\nerror -1\n||\n");
-        let states: Vec<(&str, &str)> = states.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(states, [("sda", "active"), ("sdb", "failed")]);
         let starts = linear_starts(
             "m-part1: 0 8192 linear 253:0 2048\nlv: 0 8 linear 8:1 0\nlv: 8 8 linear 8:2 0\nNo devices found\n",
         );
@@ -178,7 +164,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_taken(text in "[ -~\\n\\\\|:é0-9]{0,300}") {
-            let _ = (mounts(&text), swaps(&text), fstab(&text), path_states(&text), unescape(&text));
+            let _ = (mounts(&text), swaps(&text), fstab(&text), unescape(&text));
             let _ = (linear_starts(&text), open_counts(&text), udev_properties(&text));
         }
     }

@@ -3,7 +3,7 @@
 //! Files are read as multipath reads them (its parser goes line by line): /etc/multipath.conf, then the files of
 //! /etc/multipath/conf.d that end in `.conf`, in the order of their names, and of a setting that occurs more than once
 //! the last counts. A line is `keyword value`, `section {` or `}`; what follows an opening brace on its line is not
-//! read. `#` and `!` begin a comment outside of quotes; a value is one word, or everything in double quotes.
+//! read. Some keywords are both: `protocol` is a section in `overrides`, and takes a value in `blacklist`. `#` and `!` begin a comment outside of quotes; a value is one word, or everything in double quotes.
 //!
 //! Lists of the blacklist are joined over all files. A disk is refused by the first of property, device node, vendor
 //! and product, protocol and WWID that refuses it, so an exception by WWID does not help against the others.
@@ -24,7 +24,7 @@ const MAX_CONFLICTS: usize = 64;
 
 const MAIN: &str = "/etc/multipath.conf";
 
-/// Keywords that begin a section.
+/// Keywords that begin a section, unless a value follows.
 const SECTIONS: [&str; 9] = [
     "defaults",
     "blacklist",
@@ -77,7 +77,7 @@ pub(super) fn settings(text: &str) -> Vec<Setting> {
         let Some(keyword) = words.first() else { continue };
         if keyword == "}" {
             sections.pop();
-        } else if SECTIONS.contains(&keyword.as_str()) && sections.len() < MAX_DEPTH {
+        } else if opens_section(&words) && sections.len() < MAX_DEPTH {
             sections.push(keyword.clone());
             group += 1;
         } else {
@@ -86,6 +86,12 @@ pub(super) fn settings(text: &str) -> Vec<Setting> {
         }
     }
     found
+}
+
+/// The opening brace may stand on the next line.
+fn opens_section(words: &[String]) -> bool {
+    let has_value = words.get(1).is_some_and(|word| word != "{");
+    words.first().is_some_and(|keyword| SECTIONS.contains(&keyword.as_str())) && !has_value
 }
 
 /// The words of a line; a quoted text is one.
@@ -313,6 +319,18 @@ mod tests {
             ["2 defaults a 1".into(), format!("6 {multipath} wwid x"), format!("7 {multipath} alias y")];
         assert_eq!(shown[..3], expected);
         assert_eq!(shown[3], "11  b 2");
+    }
+
+    #[test]
+    fn a_keyword_with_a_value_opens_no_section() {
+        let machine = FakeMachine::new();
+        let text = "blacklist {\n protocol \"scsi:.*\"\n}\noverrides {\n protocol {\n  type scsi:fcp\n }\n \
+                    user_friendly_names yes\n}\ndefaults\n{\n config_dir /elsewhere\n}\n";
+        machine.write("etc/multipath.conf", text);
+        let found = conflicts(&machine.system(), &[]);
+        assert_eq!(found.iter().map(|conflict| conflict.line).collect::<Vec<_>>(), [2, 8, 12], "{found:#?}");
+        let of_type = settings(text).into_iter().find(|setting| setting.keyword == "type").unwrap();
+        assert_eq!(of_type.sections, ["overrides", "protocol"]);
     }
 
     #[test]

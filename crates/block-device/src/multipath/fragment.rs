@@ -3,7 +3,7 @@
 //! Every disk is blacklisted by its WWID, and those that are wanted are excepted, so multipath never claims a disk that
 //! nobody asked for, least of all the one that this machine runs from. Both versions read it so (0.5.0 of Ubuntu
 //! 16.04, 0.8 and 0.9): files of conf.d come after /etc/multipath.conf, in the order of their names; a WWID is an
-//! extended regular expression, so each is written with both anchors, and a dot as `[.]`.
+//! extended regular expression, so each is written with both anchors, and a dot as `[.]`, a plus sign as `[+]`.
 //!
 //! The file is ours from its first byte to its last. It is read by making the text again from the ids that were found
 //! in it: when the two differ, someone has changed it, and it is neither believed nor overwritten.
@@ -56,7 +56,7 @@ pub(super) fn render(wanted: &[ScsiId]) -> String {
 
 /// The extended regular expression that matches this id and no other.
 fn pattern(id: &ScsiId) -> String {
-    format!("^{}$", id.as_str().replace('.', "[.]"))
+    format!("^{}$", id.as_str().replace('.', "[.]").replace('+', "[+]"))
 }
 
 /// The disks in a file that was rendered; `None` for a file that was not.
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<ScsiId>> {
     let lines = text.strip_prefix(HEAD)?.strip_suffix("}\n")?;
     let id = |line: &str| {
         let pattern = line.strip_prefix("\twwid \"^")?.strip_suffix("$\"")?;
-        ScsiId::parse(&pattern.replace("[.]", "."))
+        ScsiId::parse(&pattern.replace("[.]", ".").replace("[+]", "+"))
     };
     let ids: Vec<ScsiId> = lines.lines().map(id).collect::<Option<_>>()?;
     (ids.len() <= MAX_WANTED && render(&ids) == text).then_some(ids)
@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn the_file_is_this_text() {
-        let text = render(&ids(&["36000c29b", "1a.b:c_d-e", "36000c29b"]));
-        let expected = format!("{HEAD}\twwid \"^1a[.]b:c_d-e$\"\n\twwid \"^36000c29b$\"\n}}\n");
+        let text = render(&ids(&["36000c29b", "1a.b:c_d-e+#", "36000c29b"]));
+        let expected = format!("{HEAD}\twwid \"^1a[.]b:c_d-e[+]#$\"\n\twwid \"^36000c29b$\"\n}}\n");
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.len() < 1024), "multipath reads lines of 1023 bytes");
-        assert_eq!(parse(&text).unwrap(), ids(&["1a.b:c_d-e", "36000c29b"]));
+        assert_eq!(parse(&text).unwrap(), ids(&["1a.b:c_d-e+#", "36000c29b"]));
         assert_eq!(parse(&render(&[])).unwrap(), []);
     }
 
@@ -184,7 +184,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_rendered_is_parsed(texts in prop::collection::vec("[0-9a-f][a-zA-Z0-9_.:-]{1,40}", 0..20)) {
+        fn what_is_rendered_is_parsed(texts in prop::collection::vec("[0-9a-f][a-zA-Z0-9#+=@_.:-]{1,40}", 0..20)) {
             let mut wanted: Vec<ScsiId> = texts.iter().map(|text| ScsiId::parse(text).unwrap()).collect();
             let text = render(&wanted);
             wanted.sort();

@@ -19,6 +19,7 @@ mod fragment;
 mod output;
 
 pub use config::Conflict;
+pub(crate) use output::FORMAT;
 pub use output::{ListedMap, PathState, paths as parse_paths, topology as parse_topology};
 
 use crate::device_mapper::{self, MAX_NAME, Map, wait};
@@ -269,7 +270,7 @@ pub fn path_states(system: &System) -> Result<Vec<PathState>> {
     if system.program("multipathd").is_none() && system.program("multipath").is_none() {
         return Ok(Vec::new());
     }
-    let asked = system.run("multipathd", &["show", "paths", "format", output::FORMAT], PROGRAM_TIMEOUT);
+    let asked = system.run("multipathd", &["show", "paths", "format", FORMAT], PROGRAM_TIMEOUT);
     if let Ok(answer) = asked
         && answer.success
         && answer.stdout.contains('|')

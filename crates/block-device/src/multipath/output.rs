@@ -16,7 +16,7 @@ use serde::Serialize;
 const MAX_LINES: usize = 4096;
 
 /// What [`paths`] reads, for `multipathd show paths format`. Without a blank: 0.5.0 splits its command at blanks.
-pub(super) const FORMAT: &str = "%d|%w|%t|%o|%T";
+pub(crate) const FORMAT: &str = "%d|%w|%t|%o|%T";
 
 /// The state of a path, in the words of multipathd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -306,3 +306,18 @@ fn a_disk_without_a_table_is_not_mapped() {
         "{error}"
     );
 }
+
+#[test]
+fn a_disk_without_a_path_that_works_is_not_read() {
+    let machine = machine();
+    // A read would wait for ever, as this pipe does.
+    std::fs::remove_file(machine.path("dev/sdb")).unwrap();
+    nix::unistd::mkfifo(&machine.path("dev/sdb"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut dead = disk();
+    dead.paths[0].device_state = Some("offline".into());
+    for error in [table(&machine.system(), &dead).err(), map(&machine.system(), &dead, false).err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("no path to the disk works; see mtctl disks sdb"), "{error}");
+    }
+    assert_eq!(machine.log(), Vec::<String>::new());
+}
