@@ -1,13 +1,12 @@
 //! What scripts ask of the world around their machine.
 
-use super::machine::{Files, device, path_name, top_node};
+use super::machine::{Attached, Files, device, path_name, top_node};
 use super::protocol::Wish;
 use super::qmp::Qmp;
 use super::scenario::{Controller, Disk, Machine};
 use crate::command::output;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::Command;
@@ -25,15 +24,16 @@ pub(super) struct Host<'a> {
     machine: &'a Machine,
     files: &'a Files,
     qmp: Qmp,
-    /// Names of the paths that the machine has now.
-    attached: BTreeSet<String>,
+    attached: Attached,
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(machine: &'a Machine, files: &'a Files, qmp: Qmp) -> Host<'a> {
-        let disks = machine.disks.iter().filter(|disk| disk.attached);
-        let attached = disks.flat_map(|disk| (0..disk.paths).map(|path| path_name(disk, path))).collect();
+    pub(super) fn new(machine: &'a Machine, files: &'a Files, attached: Attached, qmp: Qmp) -> Host<'a> {
         Host { machine, files, qmp, attached }
+    }
+
+    pub(super) fn attached(&self) -> &Attached {
+        &self.attached
     }
 
     /// Does what was asked for, except what ends a boot.
@@ -48,11 +48,6 @@ impl<'a> Host<'a> {
             Wish::Places { disk, path } => self.places(disk, *path),
             Wish::Reboot | Wish::Crash => Ok(String::new()),
         }
-    }
-
-    /// Cuts the power for a moment.
-    pub(super) fn reset(&mut self) -> Result<()> {
-        self.qmp.execute("system_reset", json!({})).map(drop)
     }
 
     pub(super) fn quit(&mut self) -> Result<()> {

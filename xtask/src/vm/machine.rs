@@ -7,12 +7,16 @@
 
 use super::scenario::{Controller, Disk, Face, Machine};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its id in the guest begins like those of VMware's disks.
 const ROOT_WWN: u64 = 0x6000_c290_0000_0000;
 const FIRST_SLOT: usize = 0x10;
+
+/// Names of the paths that a machine has.
+pub(super) type Attached = BTreeSet<String>;
 
 /// Files of one run.
 #[derive(Debug, Clone)]
@@ -27,6 +31,13 @@ pub(super) struct Files {
     pub(super) disks: PathBuf,
     /// Its sockets: the longest path of one is shorter than some checkouts' are.
     pub(super) sockets: PathBuf,
+}
+
+impl Machine {
+    pub(super) fn attached_at_first(&self) -> Attached {
+        let disks = self.disks.iter().filter(|disk| disk.attached);
+        disks.flat_map(|disk| (0..disk.paths).map(|path| path_name(disk, path))).collect()
+    }
 }
 
 impl Files {
@@ -48,10 +59,18 @@ impl Files {
 }
 
 /// The command that runs the machine. It ends with the thread that starts it, however that ends.
-pub(super) fn command(machine: &Machine, files: &Files, interactive: bool) -> Command {
+pub(super) fn command(machine: &Machine, files: &Files, attached: &Attached, interactive: bool) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc,usb=off"]);
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-machine",
+        "pc,usb=off",
+        "-no-reboot",
+    ]);
     // Hardware acceleration is not there everywhere, and where it is, it is not the same everywhere.
     command.args(["-accel", "tcg,thread=multi", "-cpu", "max,hypervisor=off,la57=off"]);
     command.args(["-smp", &machine.processors.to_string(), "-m", &format!("{}M", machine.memory_mib)]);
@@ -71,7 +90,7 @@ pub(super) fn command(machine: &Machine, files: &Files, interactive: bool) -> Co
             for node in nodes(disk, path, &files.disk(&disk.name)) {
                 command.arg("-blockdev").arg(node.to_string());
             }
-            if disk.attached {
+            if attached.contains(&path_name(disk, path)) {
                 command.arg("-device").arg(device(index, disk, path).to_string());
             }
         }
@@ -90,7 +109,7 @@ fn boot(command: &mut Command, image: &Path) {
 fn channels(command: &mut Command, files: &Files, interactive: bool) {
     let log = files.results.join("console.log");
     let console = if interactive { "stdio,signal=off" } else { "null" };
-    command.arg("-chardev").arg(format!("{console},id=console,logfile={}", log.display()));
+    command.arg("-chardev").arg(format!("{console},id=console,logfile={},logappend=on", log.display()));
     command.args(["-serial", "chardev:console"]);
     command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", files.qmp().display()));
     command.args(["-device", "virtio-serial-pci,addr=0x4", "-chardev"]);

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::lines::Lines;
-use super::machine::{Files, command};
+use super::machine::{Attached, Files, command};
 use super::protocol::{Said, Wish, answer, parse};
 use super::qmp::Qmp;
 use super::scenario::Scenario;
@@ -35,13 +35,33 @@ pub(super) enum Mode {
 /// Runs the scenario once; `Err` is why it failed.
 pub(super) fn run(scenario: &Scenario, files: &Files, mode: Mode) -> Result<()> {
     fs::create_dir_all(&files.sockets).context("cannot make a folder for sockets")?;
-    let outcome = start(scenario, files, mode).and_then(|mut child| {
-        let outcome = attend(scenario, files, mode, &mut child);
-        stop(&mut child)?;
-        outcome
-    });
+    let outcome = boots(scenario, files, mode);
     fs::remove_dir_all(&files.sockets).context("cannot remove the folder for sockets")?;
     outcome
+}
+
+/// Each boot has a QEMU of its own: one that was reset takes twice as long to boot as a new one.
+fn boots(scenario: &Scenario, files: &Files, mode: Mode) -> Result<()> {
+    let mut attached = scenario.machine.attached_at_first();
+    let mut boot = 1;
+    let status = loop {
+        let mut child = start(scenario, files, mode, &attached)?;
+        let course = attend(scenario, files, mode, boot, &attached, &mut child);
+        stop(&mut child)?;
+        match course? {
+            Course::Ended(status) => break status,
+            Course::Again(now_attached) => attached = now_attached,
+        }
+        boot += 1;
+    };
+    match status {
+        0 if mode == Mode::Script && boot < scenario.boots => {
+            bail!("the script ended at boot {boot} of {}", scenario.boots)
+        }
+        0 => Ok(()),
+        TIMED_OUT => bail!("it took more than {} s", scenario.limit.as_secs()),
+        status => bail!("the script failed with status {status}"),
+    }
 }
 
 /// Makes the run's folders and fresh disks.
@@ -64,32 +84,43 @@ pub(super) fn prepare(scenario: &Scenario, files: &Files) -> Result<()> {
     Ok(())
 }
 
-fn start(scenario: &Scenario, files: &Files, mode: Mode) -> Result<Child> {
-    let log = File::create(files.results.join("qemu.log")).context("cannot create qemu.log")?;
-    let mut command = command(&scenario.machine, files, mode == Mode::Shell);
-    command.stderr(log);
+fn start(scenario: &Scenario, files: &Files, mode: Mode, attached: &Attached) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(files.results.join("qemu.log"));
+    let mut command = command(&scenario.machine, files, attached, mode == Mode::Shell);
+    command.stderr(log.context("cannot open qemu.log")?);
     if mode == Mode::Script {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     }
     command.spawn().with_context(|| format!("cannot start {}", shown(&command)))
 }
 
-fn attend(scenario: &Scenario, files: &Files, mode: Mode, child: &mut Child) -> Result<()> {
+/// How a boot ended.
+enum Course {
+    Ended(i32),
+    /// There is to be another one, with these paths.
+    Again(Attached),
+}
+
+fn attend(
+    scenario: &Scenario,
+    files: &Files,
+    mode: Mode,
+    boot: u32,
+    attached: &Attached,
+    child: &mut Child,
+) -> Result<Course> {
     let (qmp, lines) = connect(files, child)?;
-    let host = Host::new(&scenario.machine, files, qmp);
+    let host = Host::new(&scenario.machine, files, attached.clone(), qmp);
     let deadline = Instant::now() + BOOT_LIMIT;
-    let mut attendant = Attendant { scenario, mode, host, lines, deadline, boots: 0, boots_next: true };
-    let status = attendant.until_the_end(child, &files.results);
-    // It may be gone already, and is killed when it does not go.
-    let _ = attendant.host.quit();
-    match status? {
-        0 if mode == Mode::Script && attendant.boots < scenario.boots => {
-            bail!("the script ended at boot {} of {}", attendant.boots, scenario.boots)
-        }
-        0 => Ok(()),
-        TIMED_OUT => bail!("it took more than {} s", scenario.limit.as_secs()),
-        status => bail!("the script failed with status {status}"),
+    let mut attendant = Attendant { scenario, mode, boot, host, lines, deadline, leaving: None };
+    let outcome = attendant.until_the_end(child, &files.results);
+    match attendant.leaving {
+        // What QEMU has not written yet is lost with it.
+        Some(Wish::Crash) => child.kill().context("cannot kill QEMU")?,
+        // It may be gone already, and is killed when it does not go.
+        _ => drop(attendant.host.quit()),
     }
+    outcome
 }
 
 fn connect(files: &Files, child: &mut Child) -> Result<(Qmp, Lines)> {
@@ -98,16 +129,19 @@ fn connect(files: &Files, child: &mut Child) -> Result<(Qmp, Lines)> {
         if let Some(status) = child.try_wait().context("cannot look after QEMU")? {
             return Err(ended(status, &files.results));
         }
-        if files.qmp().exists() && files.channel().exists() {
-            return Ok((Qmp::connect(&files.qmp())?, Lines::connect(&files.channel())?));
+        // The sockets of a boot before this one are there until QEMU makes its own.
+        if let (Ok(qmp), Ok(lines)) = (Qmp::connect(&files.qmp()), Lines::connect(&files.channel())) {
+            return Ok((qmp, lines));
         }
         ensure!(begun.elapsed() < START_LIMIT, "QEMU does not start");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
+/// The machine restarts only when it was asked to: a guest that resets itself ends QEMU.
 fn ended(status: ExitStatus, results: &Path) -> anyhow::Error {
-    anyhow::anyhow!("QEMU ended by itself ({status}): {}", last_lines(&results.join("qemu.log"), 5))
+    let logs = ["qemu.log", "console.log"].map(|log| last_lines(&results.join(log), 10));
+    anyhow::anyhow!("the machine ended by itself ({status}); the ends of its logs:\n{}", logs.join("\n"))
 }
 
 /// Waits until it is gone; kills it when it takes too long.
@@ -122,23 +156,22 @@ fn stop(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Talks with the guest.
+/// Talks with the guest during one boot.
 struct Attendant<'a> {
     scenario: &'a Scenario,
     mode: Mode,
+    boot: u32,
     host: Host<'a>,
     lines: Lines,
-    /// Of what it does now: booting, or running the script.
+    /// Of what it does now: booting, running the script or shutting down.
     deadline: Instant,
-    boots: u32,
-    /// Whether the next thing to hear is that the guest has booted.
-    boots_next: bool,
+    /// Once the script has asked for the end of this boot: how.
+    leaving: Option<Wish>,
 }
 
 impl Attendant<'_> {
-    /// The status that the guest ends with.
-    fn until_the_end(&mut self, child: &mut Child, results: &Path) -> Result<i32> {
-        loop {
+    fn until_the_end(&mut self, child: &mut Child, results: &Path) -> Result<Course> {
+        while self.leaving != Some(Wish::Crash) {
             let line = match self.lines.receive(GLANCE) {
                 Ok(Some(line)) => line,
                 Ok(None) if self.is_overdue() => {
@@ -146,15 +179,17 @@ impl Attendant<'_> {
                     bail!("the guest hangs; the end of its console:\n{console}");
                 }
                 Ok(None) => continue,
+                Err(_) if self.leaving.is_some() => break,
                 Err(_) => return Err(ended(child.wait().context("cannot wait for QEMU")?, results)),
             };
             match parse(&line) {
                 Said::Hello => self.greet()?,
                 Said::Call { id, wish } => self.serve(&id, wish)?,
-                Said::End { status } => return Ok(status),
+                Said::End { status } => return Ok(Course::Ended(status)),
                 Said::Noise => {}
             }
         }
+        Ok(Course::Again(self.host.attached().clone()))
     }
 
     fn is_overdue(&self) -> bool {
@@ -162,38 +197,33 @@ impl Attendant<'_> {
     }
 
     fn greet(&mut self) -> Result<()> {
-        ensure!(self.boots_next || self.mode == Mode::Shell, "the guest rebooted by itself");
-        self.boots += 1;
-        self.boots_next = false;
         let limit = self.scenario.limit;
         self.deadline = Instant::now() + limit + GRACE;
         let mode = if self.mode == Mode::Shell { "shell" } else { "run" };
-        self.lines.send(&format!("{mode} {} {} {}", self.boots, limit.as_secs(), self.scenario.name))
+        self.lines.send(&format!("{mode} {} {} {}", self.boot, limit.as_secs(), self.scenario.name))
     }
 
     fn serve(&mut self, id: &str, wish: Result<Wish, String>) -> Result<()> {
-        let wish = match wish {
-            Ok(wish @ (Wish::Reboot | Wish::Crash)) => {
-                self.boots_next = self.may_boot().is_ok();
-                if self.boots_next {
-                    self.deadline = Instant::now() + BOOT_LIMIT;
-                }
-                if self.boots_next && wish == Wish::Crash {
-                    return self.host.reset();
-                }
-                self.may_boot().map(|()| wish)
-            }
-            Ok(wish) => Ok(wish),
+        let outcome = match wish {
+            Ok(wish @ (Wish::Reboot | Wish::Crash)) => self.may_boot().map(|()| {
+                self.deadline = Instant::now() + GRACE;
+                self.leaving = Some(wish);
+                String::new()
+            }),
+            Ok(wish) => self.host.fulfil(&wish),
             Err(error) => Err(anyhow::anyhow!(error)),
         };
-        let outcome = wish.and_then(|wish| self.host.fulfil(&wish));
+        // A power cut is not announced.
+        if self.leaving == Some(Wish::Crash) {
+            return Ok(());
+        }
         self.lines.send(&answer(id, &outcome))
     }
 
     fn may_boot(&self) -> Result<()> {
         let boots = self.scenario.boots;
         ensure!(
-            self.boots < boots || self.mode == Mode::Shell,
+            self.boot < boots || self.mode == Mode::Shell,
             "the header allows {boots} boots: add \"# boots: {}\"",
             boots + 1
         );
