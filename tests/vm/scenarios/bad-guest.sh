@@ -8,11 +8,40 @@
 . "$LAB/in/checks.sh"
 
 echo "http_proxy=http://user:secret@proxy.example:3128" >>/etc/environment
-sed -i "s/^auto .*/auto lo/" /etc/network/interfaces
+sed -i "/^allow-hotplug/d" /etc/network/interfaces
 sed -i "/mt-guest/d" /etc/hosts
 apt-get remove -y -q lsscsi >/dev/null
-cp /usr/bin/mtctl /root/mtctl
 systemctl stop multipathd.socket multipathd
 verdicts_are <<'END'
+adapters-at-boot failed
+clock-skew cannot-tell
+clock-synchronised warning
+configuration-server cannot-tell
+controllers warning
+cores failed
+cs-certificate cannot-tell
+duplicate-scsi-ids failed
+hosts-file failed
+kernel failed
+kernel-pinned failed
+lvm-filter failed
+memory failed
+multipath-running failed
+operating-system warning
+packages failed
+proxy failed
+raid-assembly failed
+retention-disk warning
+retention-eligible cannot-tell
+retention-fstab failed
+retention-mounted failed
+scsi-ids failed
+service warning
+snapshots cannot-tell
+state-folders failed
+storage-vmotion cannot-tell
+version cannot-tell
+vmware-tools failed
+vmware-vm failed
 END
 fails grep -q secret /run/check.json
