@@ -23,4 +23,7 @@ systemctl start master-target
 wait_until 60 item_is web01 initial-sync-required
 verdicts_are --cs 127.0.0.1 <<'END'
 END
+note "what an administrator sees"
+mtctl disks
+mtctl check --cs 127.0.0.1 || true
 check "undone" mtctl check --undo --yes

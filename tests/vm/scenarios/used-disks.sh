@@ -63,6 +63,7 @@ fails mkfs.ext4 -q "$(device free)"
 fails pvcreate -q -y "$(device free)"
 fails mount "$(device free)" /mnt
 fails dmsetup create mine --table "0 1024 linear $(device free) 0"
+mtctl disks
 json=$(mtctl disks --json)
 role() { python3 -c "
 import json, sys
