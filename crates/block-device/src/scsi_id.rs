@@ -32,6 +32,15 @@ impl ScsiId {
         ScsiId(format!("3{digits}"))
     }
 
+    /// The same for a `ddb.uuid` as a descriptor writes it, `60 00 C2 9a 01 23 45 67-89 ab cd ef 01 23 45 67`; `None` for
+    /// what is none.
+    pub fn of_vmdk_text(text: &str) -> Option<ScsiId> {
+        let digits: String =
+            text.chars().filter(|c| !matches!(c, ' ' | '-')).collect::<String>().to_ascii_lowercase();
+        let id = (digits.len() == 32).then(|| ScsiId(format!("3{digits}")))?;
+        id.vmdk_uuid().map(|_| id)
+    }
+
     /// The `ddb.uuid` of the VMDK that a disk with this id is made of; `None` when the id is not made of one.
     pub fn vmdk_uuid(&self) -> Option<[u8; 16]> {
         let digits = self.0.strip_prefix('3').filter(|digits| digits.len() == 32)?;
@@ -82,6 +91,11 @@ mod tests {
         assert_eq!(id.as_str(), "36000c29a0123456789abcdef01234567");
         assert_eq!((id.vmdk_uuid(), id.is_vmware()), (Some(uuid), true));
         assert_eq!(ScsiId::parse("36000c29000000001").unwrap().vmdk_uuid(), None);
+        let text = "60 00 C2 9a 01 23 45 67-89 AB cd ef 01 23 45 67";
+        assert_eq!(ScsiId::of_vmdk_text(text), Some(id));
+        for other in ["", "60 00", &text.replace('C', "x"), &text.replace("67", "6é")] {
+            assert_eq!(ScsiId::of_vmdk_text(other), None, "{other}");
+        }
     }
 
     #[test]

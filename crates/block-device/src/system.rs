@@ -133,6 +133,7 @@ impl System {
             .args(arguments)
             .env_clear()
             .env("LC_ALL", "C")
+            .env("SYSTEMD_COLORS", "0")
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -405,7 +405,8 @@ fn a_disk_is_found_by_all_its_names() {
     machine.link("dev/disk/by-id/dm-name-x", "../../dm-0");
     let (inventory, system) = (machine.inventory(), machine.system());
     let mapper = format!("/dev/mapper/{}", id(3));
-    for name in ["sda", "sdb", "/dev/sdb", &id(3), "dm-0", &mapper, "/dev/disk/by-id/dm-name-x"] {
+    let uuid = "60 00 c2 9a 01 23 45 67-89 ab cd ef 00 00 00 03";
+    for name in ["sda", "sdb", "/dev/sdb", &id(3), uuid, "dm-0", &mapper, "/dev/disk/by-id/dm-name-x"] {
         assert_eq!(inventory.find(&system, name).unwrap_or_else(|error| panic!("{error}")).name, "sda");
     }
 }

@@ -15,13 +15,18 @@ mkdir -p /mnt/retention
 echo "/dev/mapper/$ret /mnt/retention ext4 rw,nofail 0 2" >>/etc/fstab
 systemctl daemon-reload
 mount /mnt/retention
-check "what can be mended is mended" mtctl check --fix --yes --cs 127.0.0.1
-note "$output"
+note "this guest has nobody to ask for the time"
+fails mtctl check --fix --yes --only clock-synchronised
+mend="kernel-pinned automatic-updates hosts-file multipath-disks lvm-filter raid-assembly state-folders service"
+check "what can be mended is mended" eval "mtctl check --fix --yes --only ${mend// / --only }"
 check "a person answers" mtctl check --attest snapshots --by lab --yes
 check "a person answers" mtctl check --attest storage-vmotion --by lab --yes
 systemctl start master-target
 wait_until 60 item_is web01 initial-sync-required
 verdicts_are --cs 127.0.0.1 <<'END'
+clock-synchronised warning
+kernel failed
+scsi-ids warning
 END
 note "what an administrator sees"
 mtctl disks

@@ -64,8 +64,8 @@ impl AttachedDisk {
 }
 
 impl Inventory {
-    /// The disk with this name: the kernel's name of the disk or of a path to it, its map, its SCSI id, or the path of
-    /// a node or of a link to one. What is not a whole disk is refused, and said to be what it is.
+    /// The disk with this name: the kernel's name of the disk or of a path to it, its map, its SCSI id, the `ddb.uuid` of
+    /// its VMDK, or the path of a node or of a link to one. What is not a whole disk is refused, and said to be what it is.
     pub fn find(&self, system: &System, name: &str) -> Result<&AttachedDisk> {
         if name.contains('/') {
             return self.find_path(system, name);
@@ -73,7 +73,10 @@ impl Inventory {
         if let Some(disk) = self.disks.iter().find(|disk| disk.is_called(name)) {
             return Ok(disk);
         }
-        let with_id = |disk: &&AttachedDisk| disk.scsi_id.as_ref().is_some_and(|id| id.as_str() == name);
+        let id = ScsiId::of_vmdk_text(name);
+        let with_id = |disk: &&AttachedDisk| {
+            disk.scsi_id.as_ref().is_some_and(|told| told.as_str() == name || Some(told) == id.as_ref())
+        };
         let mut same = self.disks.iter().filter(with_id);
         match (same.next(), same.next()) {
             (Some(disk), None) => return Ok(disk),

@@ -105,7 +105,7 @@ pub enum Command {
 /// What to do about the disks of this machine.
 #[derive(Debug, Args)]
 pub struct DisksArguments {
-    /// Only this disk: kernel name, path, multipath map or SCSI id.
+    /// Only this disk: kernel name, path, multipath map, SCSI id or ddb.uuid of its VMDK.
     pub disk: Option<String>,
     /// Show them again whenever one appears, goes or changes.
     #[arg(long, conflicts_with_all = ["map", "unmap"])]
@@ -127,7 +127,7 @@ pub struct DisksArguments {
 /// What to do about the partitions of a disk.
 #[derive(Debug, Args)]
 pub struct PartitionsArguments {
-    /// Kernel name, path, multipath map or SCSI id.
+    /// Kernel name, path, multipath map, SCSI id or ddb.uuid of its VMDK.
     pub disk: String,
     /// Make a map under /dev/mapper for each partition.
     #[arg(long, conflicts_with = "unmap")]
