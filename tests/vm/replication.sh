@@ -48,6 +48,11 @@ item_is() {
     [ "$(item_field "$1" state)" = "$2" ]
 }
 
+# is_open ITEM: its disk is held; it was there before, so the source is to compare it.
+is_open() {
+    item_is "$1" resync-required
+}
+
 # refused ITEM TEXT: the daemon does not open the item's disk, and its reason has the text.
 refused() {
     local why

@@ -12,7 +12,7 @@ refused web01 "there is no disk"
 mtctl disks --watch --json >/run/watch &
 watch=$!
 host attach replica
-wait_until 60 item_is web01 initial-sync-required
+wait_until 60 is_open web01
 wait_until 20 grep -q $id /run/watch
 kill $watch
 

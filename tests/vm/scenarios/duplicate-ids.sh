@@ -27,4 +27,4 @@ note "two paths that nobody joined"
 refused other 36000c29a00000402
 check "they can be joined" mtctl disks --map 36000c29a00000402 --yes
 note "and the daemon goes on by itself"
-wait_until 90 item_is other initial-sync-required
+wait_until 90 is_open other

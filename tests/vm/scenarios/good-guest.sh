@@ -22,7 +22,7 @@ check "what can be mended is mended" eval "mtctl check --fix --yes --only ${mend
 check "a person answers" mtctl check --attest snapshots --by lab --yes
 check "a person answers" mtctl check --attest storage-vmotion --by lab --yes
 systemctl start master-target
-wait_until 60 item_is web01 initial-sync-required
+wait_until 60 is_open web01
 verdicts_are --cs 127.0.0.1 <<'END'
 clock-synchronised warning
 kernel failed

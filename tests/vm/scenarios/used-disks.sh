@@ -55,7 +55,7 @@ refused retention "mounted at /mnt/retention"
 refused kernelname "/dev/mapper/$(id 8)"
 refused missing "there is no disk"
 refused partition "it is partition 1 of"
-wait_until 90 item_is free initial-sync-required
+wait_until 90 is_open free
 expect_eq "not a byte of them is changed" "$before" "$(sums)"
 
 note "the free disk is held against others"
