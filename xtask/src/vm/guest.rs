@@ -3,6 +3,7 @@
 //! The recipe is the folder `tests/vm/guest` and the words in this file that use it. The root file system is one
 //! sparse ext4 volume without a partition table, larger than what a master target must have.
 
+use super::kernel;
 use crate::command::{output, run as run_command, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ const MKFS: [&str; 9] =
     ["-q", "-F", "-L", "mt-root", "-N", "200000", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d"];
 const ROOT_SIZE: u64 = 120 << 30;
 /// Of the finished image.
-const FILES: [&str; 3] = ["base.img", "vmlinuz", "initrd"];
+const FILES: [&str; 3] = ["base.img", "vmlinux", "initrd"];
 
 /// The folder with the image; builds it when it is not there.
 pub(super) fn image(cache: &Path) -> Result<PathBuf> {
@@ -56,10 +57,8 @@ fn build(recipe: &Path, folder: &Path) -> Result<()> {
     let root = folder.join("root");
     bootstrap(recipe, &root, &mirror()?)?;
     let boot = root.join("boot");
-    for (prefix, name) in [("vmlinuz-", "vmlinuz"), ("initrd.img-", "initrd")] {
-        let file = only_file(&boot, prefix)?;
-        fs::copy(&file, folder.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
-    }
+    kernel::unpack(&only_file(&boot, "vmlinuz-")?, &folder.join("vmlinux"))?;
+    fs::copy(only_file(&boot, "initrd.img-")?, folder.join("initrd")).context("cannot copy the initrd")?;
     let image = folder.join("base.img");
     let file = File::create(&image).context("cannot create base.img")?;
     file.set_len(ROOT_SIZE).context("cannot make base.img large")?;
@@ -151,7 +150,7 @@ fn remove_older(cache: &Path) -> Result<()> {
 /// Of everything that decides what the image is.
 fn hash(recipe: &Path) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    (SUITE, EXCLUDED, MKFS, ROOT_SIZE).hash(&mut hasher);
+    (SUITE, EXCLUDED, MKFS, ROOT_SIZE, FILES).hash(&mut hasher);
     hash_folder(recipe, &mut hasher)?;
     Ok(hasher.finish())
 }

@@ -102,7 +102,7 @@ fn boot(command: &mut Command, image: &Path) {
     // The order in which disks get their names depends on timing less when controllers are scanned one by one.
     let words = "root=LABEL=mt-root ro quiet loglevel=5 console=ttyS0 panic=-1 scsi_mod.scan=sync net.ifnames=0 \
                  mitigations=off random.trust_cpu=on audit=0 nowatchdog tsc=reliable";
-    command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initrd"));
+    command.arg("-kernel").arg(image.join("vmlinux")).arg("-initrd").arg(image.join("initrd"));
     command.args(["-append", words]);
 }
 

@@ -9,6 +9,7 @@
 
 mod guest;
 mod host;
+mod kernel;
 mod lines;
 mod machine;
 mod product;
