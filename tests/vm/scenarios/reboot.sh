@@ -1,11 +1,15 @@
-# about: after a restart, and after a power cut under load, the daemon comes back with its disks and goes on
+# about: after a restart and a power cut the daemon goes on with its disks, and multipath never claims the root disk
 # disk: replica size=64M wwn=0x6000c29a00000701 paths=2
 # disk: ret size=2G wwn=0x6000c29a00000702
 # boots: 3
 . "$LAB/in/replication.sh"
 id=36000c29a00000701
+root_claimed() { find /sys/block/sda/holders -mindepth 1 | grep -q .; }
 case $BOOT in
     1)
+        fails mtctl disks --map sda --yes
+        note "$output"
+        fails mtctl disks --map 36000c29000000000 --yes
         check "the disk is mapped" mtctl disks --map $id --yes
         mount_retention ret
         echo "/dev/disk/by-id/wwn-0x6000c29a00000702 /mnt/retention ext4 rw,nofail 0 2" >>/etc/fstab
@@ -14,9 +18,16 @@ case $BOOT in
         check "the daemon starts at boot" systemctl enable --now master-target
         start_source web01 /srv/source.raw
         wait_until 120 item_is web01 protected
+        check "multipathd reads everything again" systemctl restart multipathd
+        fails root_claimed
+        check "mtctl check agrees" mtctl check --only multipath-root-disk
         host reboot
         ;;
     2)
+        fails root_claimed
+        expect_eq "the role of the root disk" system "$(mtctl disks sda --json | python3 -c "
+import json, sys
+print(json.load(sys.stdin)['disks'][0]['role'])")"
         wait_until 90 systemctl is-active master-target
         wait_until 90 item_is web01 protected
         start_source web01 /srv/source.raw
