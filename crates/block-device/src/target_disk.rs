@@ -14,12 +14,16 @@
 //!    master targets and, where no map is used, udev.
 //! 5. *Prove.* The device that is open now has the id that was asked for, read again, and no copy beside it.
 //!
+//! A disk that is pulled answers with the same error as a broken one. So after such an error sysfs is asked whether the
+//! disk is still there; when it is not, the error says so, and its class is to wait for it.
+//!
 //! While it is open, another VMDK with the same id can be attached, and multipathd adds it to the map as if it were a
 //! path. Then the next sync fails, so that nothing is acknowledged that may lie on the wrong disk.
 
 use crate::inventory::{AttachedDisk, DeviceNumber, Look, NoScsiId, Role, Use};
 use crate::{Caching, Error, FileDisk, Inventory, Result, ScsiId, System, multipath, partitions};
 use disk::{Access, ByteRange, Bytes, Cause, Disk, Extent, Operation};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::thread;
@@ -35,9 +39,13 @@ pub struct TargetDisk {
     disk: FileDisk,
     system: System,
     id: Option<ScsiId>,
-    /// sysfs folder of what its map lies on, when there may be only one.
-    paths: Option<String>,
+    /// Of VMware, which shows a disk over one path.
+    single: bool,
 }
+
+/// How long the kernel may take to notice that a disk which failed is gone, and how often it is asked.
+const GONE_ATTEMPTS: u32 = 20;
+const GONE_PAUSE: Duration = Duration::from_millis(100);
 
 impl TargetDisk {
     /// Opens the target disk that `path` names, for writing. Loop devices and logical volumes are no disks, and are opened
@@ -61,9 +69,7 @@ impl TargetDisk {
         if let Some(id) = &id {
             prove(system, look, &disk, id, path)?;
         }
-        let map = found.map.as_ref().filter(|_| found.is_vmware());
-        let paths = map.map(|map| format!("/sys/block/{}/slaves", map.kernel_name));
-        Ok(TargetDisk { disk, system: system.clone(), id, paths })
+        Ok(TargetDisk { disk, system: system.clone(), id, single: found.is_vmware() })
     }
 
     /// Its SCSI id; `None` for what has none.
@@ -76,9 +82,14 @@ impl TargetDisk {
         self.disk.device_number()
     }
 
+    /// Its folder in sysfs; `None` for what is no device.
+    fn folder(&self) -> Option<String> {
+        self.device_number().map(|number| format!("/sys/dev/block/{number}"))
+    }
+
     fn check_alone(&self) -> disk::Result<()> {
-        let Some(folder) = &self.paths else { return Ok(()) };
-        let paths = self.system.names(folder);
+        let Some(folder) = self.folder().filter(|_| self.single) else { return Ok(()) };
+        let paths = self.system.names(format!("{folder}/slaves"));
         if paths.len() <= 1 {
             return Ok(());
         }
@@ -88,6 +99,44 @@ impl TargetDisk {
             paths.join(" and ")
         );
         Err(disk::Error::new(Operation::Sync, self.name(), None, Cause::Corrupt { what }))
+    }
+
+    /// Tells an error of a disk that is gone from one of a disk that is broken.
+    fn explain<T>(&self, outcome: disk::Result<T>) -> disk::Result<T> {
+        match outcome {
+            Err(error) if matches!(error.cause(), Cause::Io(_)) && self.is_gone() => {
+                let gone = io::Error::from_raw_os_error(nix::libc::ENODEV);
+                Err(disk::Error::new(error.operation(), error.object(), error.range(), Cause::Io(gone)))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        let Some(folder) = self.folder() else { return false };
+        for attempt in 1..=GONE_ATTEMPTS {
+            if !self.has_path(&folder) {
+                return true;
+            }
+            if attempt < GONE_ATTEMPTS {
+                thread::sleep(GONE_PAUSE);
+            }
+        }
+        false
+    }
+
+    /// Whether the device, or one of those that its map lies on, is there and runs.
+    fn has_path(&self, folder: &str) -> bool {
+        let paths = self.system.names(format!("{folder}/slaves"));
+        let runs = |folder: &str| {
+            let state = self.system.attribute(format!("{folder}/device/state"));
+            state.is_none_or(|state| matches!(state.as_str(), "running" | "live"))
+        };
+        let is_map = self.system.path(format!("{folder}/dm")).exists();
+        match is_map {
+            true => paths.iter().any(|path| runs(&format!("{folder}/slaves/{path}"))),
+            false => self.system.path(folder).exists() && runs(folder),
+        }
     }
 }
 
@@ -101,19 +150,19 @@ impl Disk for TargetDisk {
     }
 
     fn read_at(&self, offset: Bytes, buffer: &mut [u8]) -> disk::Result<()> {
-        self.disk.read_at(offset, buffer)
+        self.explain(self.disk.read_at(offset, buffer))
     }
 
     fn write_at(&self, offset: Bytes, data: &[u8]) -> disk::Result<()> {
-        self.disk.write_at(offset, data)
+        self.explain(self.disk.write_at(offset, data))
     }
 
     fn write_zeroes(&self, range: ByteRange) -> disk::Result<()> {
-        self.disk.write_zeroes(range)
+        self.explain(self.disk.write_zeroes(range))
     }
 
     fn sync(&self) -> disk::Result<()> {
-        self.disk.sync()?;
+        self.explain(self.disk.sync())?;
         self.check_alone()
     }
 
@@ -230,7 +279,7 @@ fn open_other(system: &System, path: &Path, caching: Caching, refusal: Error) ->
         return Err(refusal);
     }
     let disk = FileDisk::open(node, Access::Write, caching)?;
-    Ok(TargetDisk { disk, system: system.clone(), id: None, paths: None })
+    Ok(TargetDisk { disk, system: system.clone(), id: None, single: false })
 }
 
 /// The device that is open is the disk with this id, and no other came in its place since it was found.

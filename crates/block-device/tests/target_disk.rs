@@ -40,7 +40,8 @@ impl Node {
         machine.link(&format!("dev/{disk}"), &device);
         let number = std::fs::metadata(&device).unwrap().rdev();
         let number = format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number));
-        machine.write(&format!("sys/block/{disk}/dev"), number);
+        machine.write(&format!("sys/block/{disk}/dev"), &number);
+        machine.link(&format!("sys/dev/block/{number}"), &format!("../../block/{disk}"));
         Node(device)
     }
 }

@@ -1,7 +1,6 @@
-# about: disks on LSI SAS with ids and without, as the inventory shows them
+# about: disks on LSI SAS, whose driver numbers targets by itself, as the inventory shows them
 # disk: data1 size=32M wwn=0x6000c29a00000b01
 # disk: data2 size=32M wwn=0x6000c29a00000b02 paths=2
-# disk: noid size=32M
 # controller: mptsas
 # smp: 2
 # memory: 2G
@@ -19,7 +18,6 @@ expect_eq "the size" $((32 << 20)) "$(fact "'36000c29a00000b01'" "disk['bytes']"
 expect_eq "the kernel's name" "$(disk_of data1)" "$(fact "'36000c29a00000b01'" "disk['name']")"
 expect_eq "udev knows it by the same id" 36000c29a00000b01 \
     "$(udevadm info -q property -n "/dev/$(disk_of data1)" | sed -n 's/^ID_SERIAL=//p')"
-expect_eq "no id" enable-uuid-unset "$(fact None "disk['no_scsi_id']")"
 expect_eq "both paths are there" 2 "$(disk_of data2 | wc -l)"
 expect_eq "the root disk" system "$(fact "'36000c29000000000'" "disk['role']")"
 host pattern data1 7
