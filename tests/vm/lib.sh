@@ -64,6 +64,8 @@ wait_until() {
 host() {
     case $1 in
         reboot | crash)
+            # The machine starts with an initramfs from outside: from now on with the one that was made here, if any was.
+            find /boot -name 'initrd.img-*' -newer /root/first-boot -exec cp {} "$LAB/out/initrd" \;
             _ask "$@" || return 1
             # Only a reboot is answered.
             systemctl start reboot.target --job-mode=replace-irreversibly --no-block

@@ -6,6 +6,7 @@ in=$LAB/in
 out=$LAB/out
 
 install_product() {
+    touch /root/first-boot
     install -m 755 "$in"/bin/* /usr/bin/
     install -m 644 "$in/master-target.service" /lib/systemd/system/
     install -D -m 644 "$in/mtd.toml" /etc/master-target/mtd.toml

@@ -17,7 +17,9 @@ systemctl daemon-reload
 mount /mnt/retention
 note "this guest has nobody to ask for the time"
 fails mtctl check --fix --yes --only clock-synchronised
-mend="kernel-pinned automatic-updates hosts-file multipath-disks lvm-filter raid-assembly state-folders service"
+echo 'devices/global_filter = [ "r|.*|" ]' >>/etc/lvm/lvm.conf
+echo "AUTO -all" >>/etc/mdadm/mdadm.conf
+mend="kernel-pinned automatic-updates hosts-file multipath-disks state-folders service"
 check "what can be mended is mended" eval "mtctl check --fix --yes --only ${mend// / --only }"
 check "a person answers" mtctl check --attest snapshots --by lab --yes
 check "a person answers" mtctl check --attest storage-vmotion --by lab --yes

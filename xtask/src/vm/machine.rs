@@ -81,7 +81,7 @@ pub(super) fn command(machine: &Machine, files: &Files, attached: &Attached, int
              serial=VMware-56 4d 6d 74 6c 61 62 00-00 00 00 00 00 00 00 01",
         ]);
     }
-    boot(&mut command, &files.image);
+    boot(&mut command, files);
     channels(&mut command, files, interactive);
     controllers(&mut command, machine);
     root(&mut command, &files.root_disk());
@@ -98,11 +98,14 @@ pub(super) fn command(machine: &Machine, files: &Files, attached: &Attached, int
     command
 }
 
-fn boot(command: &mut Command, image: &Path) {
+fn boot(command: &mut Command, files: &Files) {
     // The order in which disks get their names depends on timing less when controllers are scanned one by one.
     let words = "root=LABEL=mt-root ro quiet loglevel=5 console=ttyS0 panic=-1 scsi_mod.scan=sync net.ifnames=0 \
                  mitigations=off random.trust_cpu=on audit=0 nowatchdog tsc=reliable";
-    command.arg("-kernel").arg(image.join("vmlinux")).arg("-initrd").arg(image.join("initrd"));
+    // A guest that made itself another initramfs before it restarted left it with its results.
+    let own = files.results.join("initrd");
+    let initrd = if own.exists() { own } else { files.image.join("initrd") };
+    command.arg("-kernel").arg(files.image.join("vmlinux")).arg("-initrd").arg(initrd);
     command.args(["-append", words]);
 }
 

@@ -107,7 +107,7 @@ fn lvm_filter(machine: &Machine) -> Look {
         true => Finding::good("LVM takes no disk but the system's"),
         false => Finding::broken(
             format!("{set} lets LVM take {}", taken.join(", ")),
-            format!("set in {LVM_FILE}, at its end: {}", filter_line(machine)?),
+            format!("set in {LVM_FILE}, at its end: {}; then update-initramfs -u", filter_line(machine)?),
         ),
     }
 }
@@ -137,7 +137,7 @@ fn set_lvm_filter(machine: &Machine) -> Result<Vec<Change>, Unknown> {
         let why = format!("a filter is set by hand, which only you can join with ours: {}", text.trim());
         return Err(Unknown::because(why));
     }
-    Ok(vec![Change::block(LVM_FILE, "#", vec![filter_line(machine)?])])
+    Ok(vec![in_initramfs_too(Change::block(LVM_FILE, "#", vec![filter_line(machine)?]))])
 }
 
 const MDADM_FILE: &str = "/etc/mdadm/mdadm.conf";
@@ -157,8 +157,7 @@ fn raid_assembly(machine: &Machine) -> Look {
     }
 }
 
-/// Arrays with a line of their own (ARRAY) are assembled all the same. mdadm also runs from the initramfs, which has a
-/// copy of its configuration.
+/// Arrays with a line of their own (ARRAY) are assembled all the same.
 fn stop_raid_assembly(machine: &Machine) -> Result<Vec<Change>, Unknown> {
     let text = machine.system().text_if_exists(MDADM_FILE)?.unwrap_or_default();
     if let Some(words) = mdadm::auto(&text) {
@@ -170,6 +169,10 @@ fn stop_raid_assembly(machine: &Machine) -> Result<Vec<Change>, Unknown> {
         let why = "the system lies on a RAID that has no ARRAY line, and would not start without one";
         return Err(Unknown::until(why, format!("mdadm --detail --scan >> {MDADM_FILE}, then again")));
     }
-    let block = Change::block(MDADM_FILE, "#", vec![AUTO_LINE.to_owned()]);
-    Ok(vec![block.followed_by(&["update-initramfs", "-u"])])
+    Ok(vec![in_initramfs_too(Change::block(MDADM_FILE, "#", vec![AUTO_LINE.to_owned()]))])
+}
+
+/// The initramfs has a copy of the file, and activates what it finds before the root file system is mounted.
+fn in_initramfs_too(change: Change) -> Change {
+    change.followed_by(&["update-initramfs", "-u"])
 }

@@ -57,20 +57,22 @@ fn bad() -> TestMachine {
     test
 }
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "apt-mark hold linux-generic",
     "apt-get install -y --no-install-recommends kpartx",
     "mtctl disks 36000c29ccccccccccccccccccccccccc --map --yes",
+    "update-initramfs -u",
     "update-initramfs -u",
     "timedatectl set-ntp true",
     "systemctl enable master-target.service",
     "systemctl start master-target.service",
 ];
 
-const UNDONE: [&str; 6] = [
+const UNDONE: [&str; 7] = [
     "systemctl stop master-target.service",
     "systemctl disable master-target.service",
     "timedatectl set-ntp false",
+    "update-initramfs -u",
     "update-initramfs -u",
     "mtctl disks 36000c29ccccccccccccccccccccccccc --unmap --yes",
     "apt-mark unhold linux-generic",
