@@ -4,10 +4,11 @@
 # boots: 3
 . "$LAB/in/replication.sh"
 id=36000c29a00000701
-root_claimed() { find /sys/block/sda/holders -mindepth 1 | grep -q .; }
+root=$(basename "$(findmnt -no SOURCE /)")
+root_claimed() { find "/sys/block/$root/holders" -mindepth 1 | grep -q .; }
 case $BOOT in
     1)
-        fails mtctl disks --map sda --yes
+        fails mtctl disks --map "$root" --yes
         note "$output"
         fails mtctl disks --map 36000c29000000000 --yes
         check "the disk is mapped" mtctl disks --map $id --yes
@@ -25,7 +26,7 @@ case $BOOT in
         ;;
     2)
         fails root_claimed
-        expect_eq "the role of the root disk" system "$(mtctl disks sda --json | python3 -c "
+        expect_eq "the role of the root disk" system "$(mtctl disks "$root" --json | python3 -c "
 import json, sys
 print(json.load(sys.stdin)['disks'][0]['role'])")"
         wait_until 90 systemctl is-active master-target
