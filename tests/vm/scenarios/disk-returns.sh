@@ -1,4 +1,5 @@
 # about: an item waits for its disk, takes it when it appears, and goes on by itself when it went away and came back
+# timeout: 600
 # disk: replica size=64M wwn=0x6000c29a00000a01 attach=later
 # disk: ret size=1G wwn=0x6000c29a00000a02
 . "$LAB/in/replication.sh"

@@ -1,4 +1,5 @@
 # about: partition maps of MBR, GPT and extended tables, with sectors of 512 and 4096 bytes, made and removed again
+# timeout: 600
 # disk: mbr size=64M wwn=0x6000c29a00000501
 # disk: gpt size=64M wwn=0x6000c29a00000502
 # disk: large size=64M wwn=0x6000c29a00000503 sector=4096

@@ -1,4 +1,5 @@
 # about: replication into a two-path disk under load, while a path fails and comes back; the disk ends as its source
+# timeout: 600
 # disk: replica size=64M wwn=0x6000c29a00000201 paths=2
 # disk: ret size=2G wwn=0x6000c29a00000202
 . "$LAB/in/replication.sh"

@@ -1,4 +1,5 @@
 # about: each kind of used disk is refused as a target, with the reason and the holder, and stays as it is
+# timeout: 600
 # disk: mounted size=32M wwn=0x6000c29a00000101
 # disk: parted size=32M wwn=0x6000c29a00000102
 # disk: swap size=32M wwn=0x6000c29a00000103
