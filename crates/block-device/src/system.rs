@@ -134,6 +134,7 @@ impl System {
             .env_clear()
             .env("LC_ALL", "C")
             .env("SYSTEMD_COLORS", "0")
+            .env("SYSTEMD_LOG_COLOR", "0")
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

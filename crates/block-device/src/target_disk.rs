@@ -56,7 +56,7 @@ impl TargetDisk {
     /// Class [`disk::Class::Retry`] while the disk is away or its map is not there yet, which passes; all others need a person.
     pub fn open(system: &System, look: &Look, path: &Path, caching: Caching) -> Result<TargetDisk> {
         let inventory = Inventory::read_with(system, look);
-        let found = match find(&inventory, system, path) {
+        let found = match inventory.find(system, &path.display().to_string()) {
             Ok(disk) => disk,
             Err(refusal @ Error::NotADisk { .. }) => return open_other(system, path, caching, refusal),
             Err(error) => return Err(error),
@@ -175,16 +175,6 @@ impl Disk for TargetDisk {
 /// node elsewhere stands for.
 pub fn is_device(path: &Path) -> bool {
     path.starts_with("/dev") || path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
-}
-
-/// The disk with the id in the path, whether it has a map or not; else the disk that the path leads to.
-fn find<'a>(inventory: &'a Inventory, system: &System, path: &Path) -> Result<&'a AttachedDisk> {
-    let name = path.display().to_string();
-    let Some(id) = id_in(path) else { return inventory.find(system, &name) };
-    match inventory.find(system, id.as_str()) {
-        Err(Error::NoDisk { .. }) => inventory.find(system, &name),
-        outcome => outcome,
-    }
 }
 
 /// The id in a name that holds one: `/dev/mapper/<id>`, and the links of udev by id.

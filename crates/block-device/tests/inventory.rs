@@ -412,6 +412,16 @@ fn a_disk_is_found_by_all_its_names() {
 }
 
 #[test]
+fn the_name_of_a_map_stands_for_its_disk_without_a_map_too() {
+    let machine = two_disks();
+    let (mut inventory, system) = (machine.inventory(), machine.system());
+    let name = format!("/dev/mapper/{}", id(2));
+    assert_eq!(inventory.find(&system, &name).unwrap().name, "sdb");
+    inventory.mark_targets(&system, &[name]);
+    assert_eq!(one(&inventory, "sdb").role, Role::Target);
+}
+
+#[test]
 fn what_is_no_disk_is_refused_and_named() {
     let machine = two_disks();
     machine.map(0, "vg-lv", "LVM-abc", &["sdb"], 4096);

@@ -67,6 +67,9 @@ impl Inventory {
     /// The disk with this name: the kernel's name of the disk or of a path to it, its map, its SCSI id, the `ddb.uuid` of
     /// its VMDK, or the path of a node or of a link to one. What is not a whole disk is refused, and said to be what it is.
     pub fn find(&self, system: &System, name: &str) -> Result<&AttachedDisk> {
+        // The name of a map stands for its disk also while there is no map.
+        let mapped = name.strip_prefix("/dev/mapper/").filter(|name| self.has_id(name));
+        let name = mapped.unwrap_or(name);
         if name.contains('/') {
             return self.find_path(system, name);
         }
@@ -94,6 +97,10 @@ impl Inventory {
             Some(device) => self.by_device(&devices, &device.name, name),
             None => Err(Error::NoDisk { disk: name.to_owned() }),
         }
+    }
+
+    fn has_id(&self, id: &str) -> bool {
+        self.disks.iter().any(|disk| disk.scsi_id.as_ref().is_some_and(|told| told.as_str() == id))
     }
 
     /// The error for a disk that shares its id with others.

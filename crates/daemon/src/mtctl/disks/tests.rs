@@ -20,7 +20,7 @@ fn machine() -> Machine {
     second.controller = ("0x1000", "0x0054");
     machine.disk(&second);
     machine.map(0, &id(2), &format!("mpath-{}", id(2)), &["sdb", "sdc"], 40 << 21);
-    machine.program("multipathd", "printf 'sdb|x|active\\nsdc|x|failed\\n'");
+    machine.program("multipathd", "printf 'sdb|x|active|running|ready\\nsdc|x|failed|running|faulty\\n'");
     let mut bare = vmware("sdd", 0, 2);
     bare.model = "Virtual\x1b[31mdisk";
     machine.disk(&bare);

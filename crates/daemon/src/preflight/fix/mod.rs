@@ -135,7 +135,12 @@ impl<'a> Fixer<'a> {
     pub fn undo_last(&mut self) -> Result<(), FixError> {
         let Some(entry) = self.ledger.entries().last() else { return Ok(()) };
         let change = entry.change.clone();
-        change.undo(self.machine.system())?;
+        let failed = matches!((entry.stage, &change), (Stage::Begun, Change::Run { .. }));
+        match change.undo(self.machine.system()) {
+            // A command that failed left nothing, when taking it back fails as well.
+            Err(FixError::Program(_)) if failed => {}
+            outcome => outcome?,
+        }
         self.ledger.pop()?;
         // The state folder goes only once the ledger in it has gone.
         match change {

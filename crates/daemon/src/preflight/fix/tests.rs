@@ -279,3 +279,16 @@ fn the_copy_in_the_initramfs_follows_mdadms_configuration() {
     assert_eq!(test.read("/etc/mdadm/mdadm.conf"), "MAILADDR root\n");
     assert_eq!(test.calls(), ["update-initramfs -u", "update-initramfs -u"]);
 }
+
+#[test]
+fn a_command_that_fails_both_ways_leaves_the_ledger() {
+    let test = TestMachine::good();
+    test.program("timedatectl", "[ $1 = status ] && echo 'NTP synchronized: no' && exit; exit 1");
+    let steps = plan(&test);
+    let machine = test.machine();
+    let mut fixer = Fixer::open(&machine).unwrap();
+    assert!(fixer.make(&steps[0]).is_err());
+    assert_eq!(fixer.made().len(), 1);
+    fixer.undo_last().unwrap();
+    assert!(fixer.made().is_empty());
+}
