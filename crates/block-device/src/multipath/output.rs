@@ -46,7 +46,7 @@ pub struct ListedMap {
     pub paths: Vec<PathState>,
 }
 
-/// The paths in the answer to `show paths` with [`FORMAT`]. Lines that are none are passed over.
+/// The paths in the answer to `show paths format "%d|%w|%t|%o|%T"`. Lines that are none are passed over.
 pub fn paths(text: &str) -> Vec<PathState> {
     text.lines().filter_map(path_line).take(MAX_LINES).collect()
 }
