@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let text = String::from_utf8_lossy(input);
     let lines = text.lines().count();
-    assert!(fuzzing::mounts(&text).len() <= lines);
+    assert!(block_device::mounts::parse(&text).len() <= lines);
     assert!(fuzzing::swaps(&text).len() <= lines);
     assert!(fuzzing::fstab(&text).len() <= lines);
     assert!(fuzzing::linear_starts(&text).len() <= lines);

@@ -77,6 +77,11 @@ impl HostFolder {
         Ok(Bytes(volume.blocks().saturating_mul(volume.fragment_size())))
     }
 
+    /// What statfs(2) calls the id of the file system behind the folder: ext4 makes it of its UUID.
+    pub fn file_system_id(&self) -> Result<u64> {
+        Ok(self.volume()?.filesystem_id())
+    }
+
     fn volume(&self) -> Result<Statvfs> {
         fstatvfs(&self.directory)
             .map_err(|errno| Error::from_io(Operation::List, &self.name, None, errno.into()))

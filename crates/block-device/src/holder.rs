@@ -1,6 +1,7 @@
 //! Who holds a file or device: for messages only, found by looking around in `/proc` and `/sys`.
 
-use crate::inventory::{DeviceNumber, text};
+use crate::inventory::DeviceNumber;
+use crate::mounts;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -44,7 +45,7 @@ fn unknown() -> String {
 
 fn mounted_at(number: DeviceNumber) -> Option<String> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
-    let mounts = text::mounts(&String::from_utf8_lossy(&table));
+    let mounts = mounts::parse(&String::from_utf8_lossy(&table));
     mounts.into_iter().find(|mount| mount.number == number).map(|mount| mount.place)
 }
 

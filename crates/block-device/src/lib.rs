@@ -24,6 +24,7 @@
 mod bounce;
 pub mod device_mapper;
 mod disk_file;
+pub mod durable_file;
 mod error;
 #[cfg(test)]
 mod fake_machine;
@@ -32,6 +33,7 @@ mod handle;
 mod holder;
 pub mod inventory;
 mod lock;
+pub mod mounts;
 pub mod multipath;
 pub mod partition_table;
 pub mod partitions;
@@ -54,9 +56,7 @@ pub use target_disk::{TargetDisk, is_device};
 /// Parsers of what others wrote, for fuzzers.
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::inventory::text::{
-        Mount, fstab, linear_starts, mounts, open_counts, swaps, udev_properties, unescape,
-    };
+    pub use crate::inventory::text::{fstab, linear_starts, open_counts, swaps, udev_properties, unescape};
     pub use crate::signature::{Medium, detect};
     pub use crate::vpd::{Page, id_of_page_83, id_of_serial, serial_of_page_80};
 }

@@ -25,4 +25,6 @@ pub use local::{
 };
 pub use point::{Bookmark, Point, PointSelector, PointSelectorError};
 pub use server_version::{PRODUCT, Release, ServerVersion, VERSION_PATH};
-pub use status::{Alert, AlertKind, DiskStatus, ItemState, ItemStatus, RetentionStatus, StartReport, Status};
+pub use status::{
+    Alert, AlertKind, DiskStatus, ItemState, ItemStatus, RetentionState, RetentionStatus, StartReport, Status,
+};

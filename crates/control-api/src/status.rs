@@ -23,13 +23,66 @@ pub struct Status {
     pub items: Vec<ItemStatus>,
 }
 
-/// The folder that holds the journals.
+/// The volume that holds the journals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetentionStatus {
-    /// Its path.
+    /// Where it is mounted.
     pub folder: String,
-    /// Bytes that can still be written to it; `None` when the volume cannot be asked.
+    /// Whether it can be used.
+    pub state: RetentionState,
+    /// Why it cannot, and what to do or to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// UUID of its file system; `None` in a trial folder and while it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
+    /// Size of the volume in bytes; `None` when it cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// Bytes that can still be written to it; `None` when it cannot be asked.
     pub available_bytes: Option<u64>,
+    /// Bytes that the journals of all items grow by in a second, over the last minutes.
+    pub journal_bytes_per_second: u64,
+    /// Seconds until it is full at this rate, if pruning did not hold it; `None` while nothing is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_in_seconds: Option<u64>,
+    /// Bytes that a volume needs for the windows of all policies at this rate: sizing help for the next disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed_bytes: Option<u64>,
+    /// What needs attention.
+    pub alerts: Vec<Alert>,
+}
+
+/// Whether the retention volume can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RetentionState {
+    /// Mounted, writable, and the prepared one.
+    Ready,
+    /// The same, a plain folder that the configuration allows for trials.
+    Trial,
+    /// Nothing is mounted at the folder.
+    NotMounted,
+    /// What is mounted there was never prepared, or is another volume than before.
+    NotOurs,
+    /// It was made read-only.
+    ReadOnly,
+    /// Its disk went away, or the kernel stopped the file system after an error.
+    Lost,
+}
+
+impl fmt::Display for RetentionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RetentionState::Ready => "ready",
+            RetentionState::Trial => "trial folder",
+            RetentionState::NotMounted => "not mounted",
+            RetentionState::NotOurs => "not ours",
+            RetentionState::ReadOnly => "read-only",
+            RetentionState::Lost => "lost",
+        })
+    }
 }
 
 /// Where a replicated item stands.
@@ -106,6 +159,19 @@ pub struct ItemStatus {
     pub oldest_point: Option<Point>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
+    /// Bytes that it grows by in a second, over the last minutes.
+    pub journal_bytes_per_second: u64,
+    /// Bytes that it keeps when the retention volume is short of room.
+    pub min_journal_bytes: u64,
+    /// Bytes that it takes at most; `None` for what the volume has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_journal_bytes: Option<u64>,
+    /// How far back recovery points are to reach, in nanoseconds.
+    pub window_wanted: u64,
+    /// How far back they will reach at the present rate of change, in nanoseconds, at most as far as wanted; `None`
+    /// while nothing is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_projected: Option<u64>,
     /// Bytes received from the source since the daemon started.
     pub received_bytes: u64,
     /// Bytes received a second, over the last few seconds.
@@ -151,6 +217,12 @@ pub enum AlertKind {
     RpoExceeded,
     /// Space ran short, so recovery points inside the window were given up.
     WindowShrunk,
+    /// The retention volume is nearly full.
+    RetentionFilling,
+    /// The retention volume cannot be used.
+    RetentionLost,
+    /// The newest application-consistent recovery point is older than the policy wants.
+    ApplicationConsistentOverdue,
     /// An error stopped the item.
     Fenced,
     /// The item no longer follows its source.

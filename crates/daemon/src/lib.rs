@@ -21,7 +21,6 @@
 
 mod clock;
 pub mod config;
-mod durable_file;
 mod export;
 mod item;
 mod local;

@@ -1,20 +1,33 @@
 //! Volumes that are mounted, missing, back again and mixed up.
 
 use disk::{Class, Folder};
-use retention_volume::{Error, RetentionVolume, VolumeId};
+use retention_volume::{Error, FileSystemUuid, Place, RetentionVolume, VolumeId};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+fn at(path: &Path, trial: bool) -> Place {
+    Place { folder: path.to_owned(), trial }
+}
+
+fn uuid(name: &str) -> FileSystemUuid {
+    let text = if name == "one" {
+        "01234567-89ab-cdef-0123-456789abcdef"
+    } else {
+        "11234567-89ab-cdef-0123-456789abcdef"
+    };
+    FileSystemUuid::parse(text).unwrap()
+}
+
 fn trial(path: &Path) -> RetentionVolume {
-    RetentionVolume::open(path, true, None).unwrap()
+    RetentionVolume::open(&at(path, true), None).unwrap()
 }
 
 #[test]
 fn a_plain_folder_is_refused_unless_it_is_allowed() {
     let place = tempfile::tempdir().unwrap();
-    let error = RetentionVolume::open(place.path(), false, None).unwrap_err();
+    let error = RetentionVolume::open(&at(place.path(), false), None).unwrap_err();
     assert!(matches!(error, Error::NotMounted { .. }), "{error}");
     assert_eq!(error.class(), Class::Retry);
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing was written");
@@ -27,7 +40,7 @@ fn an_item_keeps_its_folder() {
     let place = tempfile::tempdir().unwrap();
     let volume = trial(place.path());
     volume.item_folder("web01").unwrap().create("segment").unwrap();
-    let again = RetentionVolume::open(place.path(), true, Some(volume.id())).unwrap();
+    let again = RetentionVolume::open(&at(place.path(), true), Some(volume.id())).unwrap();
     assert_eq!(again.item_folder("web01").unwrap().list().unwrap(), ["segment"]);
     assert!(place.path().join("items/web01/segment").exists());
     for name in ["", "..", ".hidden", "a/b", "a b", "-x", &"n".repeat(65)] {
@@ -42,7 +55,7 @@ fn the_marker_is_made_once_and_another_volume_is_refused() {
     let id = trial(one.path()).id().clone();
     assert_eq!(*trial(one.path()).id(), id);
     trial(two.path());
-    let error = RetentionVolume::open(two.path(), true, Some(&id)).unwrap_err();
+    let error = RetentionVolume::open(&at(two.path(), true), Some(&id)).unwrap_err();
     assert!(matches!(&error, Error::OtherVolume { expected, .. } if *expected == id), "{error}");
     assert_eq!(error.class(), Class::Operator);
 }
@@ -55,7 +68,7 @@ fn a_damaged_marker_is_reported_and_kept() {
     let format = "master-target retention volume, format 1\n";
     for damaged in ["", "something else\nid = 1\n", &format!("{format}id = ../..\n"), &"x".repeat(5000)] {
         fs::write(&marker, damaged).unwrap();
-        let error = RetentionVolume::open(place.path(), true, None).unwrap_err();
+        let error = RetentionVolume::open(&at(place.path(), true), None).unwrap_err();
         assert!(matches!(error, Error::BadMarker { .. }), "{damaged:?}: {error}");
         assert_eq!(fs::read_to_string(&marker).unwrap(), damaged);
     }
@@ -66,8 +79,14 @@ fn a_damaged_marker_is_reported_and_kept() {
 #[test]
 fn invariant_6_a_volume_that_goes_away_is_missed_and_known_again() {
     let Some(volumes) = Volumes::new() else { return };
+    let place = at(&volumes.mount_point(), false);
     volumes.mount("one");
-    let volume = RetentionVolume::open(volumes.mount_point(), false, None).unwrap();
+    let error = RetentionVolume::open(&place, None).unwrap_err();
+    assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
+    assert_eq!(error.class(), Class::Retry);
+    RetentionVolume::mark(&place, uuid("one")).unwrap();
+    let volume = RetentionVolume::open(&place, None).unwrap();
+    assert_eq!(volume.file_system(), Some(uuid("one")));
     volume.item_folder("web01").unwrap();
     volumes.unmount();
     assert!(matches!(volume.item_folder("web01").unwrap_err(), Error::NotMounted { .. }));
@@ -76,14 +95,34 @@ fn invariant_6_a_volume_that_goes_away_is_missed_and_known_again() {
     volumes.mount("two");
     let error = volume.item_folder("web01").unwrap_err();
     assert!(matches!(error, Error::NoMarker { .. }), "{error}");
-    assert!(RetentionVolume::open(volumes.mount_point(), false, Some(volume.id())).is_err());
-    let other = RetentionVolume::open(volumes.mount_point(), false, None).unwrap();
+    assert!(RetentionVolume::open(&place, Some(volume.id())).is_err());
+    RetentionVolume::mark(&place, uuid("two")).unwrap();
     assert!(matches!(volume.verify().unwrap_err(), Error::OtherVolume { .. }));
-    drop(other);
     volumes.unmount();
     volumes.mount("one");
     volume.verify().unwrap();
     volume.item_folder("web01").unwrap();
+    assert_eq!(RetentionVolume::mark(&place, uuid("one")).unwrap().id(), volume.id());
+    volumes.unmount();
+}
+
+#[test]
+fn files_that_were_copied_from_another_volume_are_not_taken_for_it() {
+    let Some(volumes) = Volumes::new() else { return };
+    let place = at(&volumes.mount_point(), false);
+    volumes.mount("one");
+    let error = RetentionVolume::mark(&place, uuid("two")).unwrap_err();
+    assert!(matches!(error, Error::OtherFileSystem { .. }), "{error}");
+    let volume = RetentionVolume::mark(&place, uuid("one")).unwrap();
+    let marker = fs::read(place.folder.join("retention-volume")).unwrap();
+    volumes.unmount();
+    volumes.mount("two");
+    fs::write(place.folder.join("retention-volume"), marker).unwrap();
+    for error in [volume.verify(), RetentionVolume::open(&place, Some(volume.id())).map(drop)] {
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::OtherFileSystem { .. }), "{error}");
+        assert_eq!(error.class(), Class::Operator);
+    }
     volumes.unmount();
 }
 
@@ -107,7 +146,7 @@ impl Volumes {
         for name in ["one", "two"] {
             let image = folder.path().join(name);
             fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
-            run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
+            run("mkfs.ext4", &["-q", "-F", "-U", &uuid(name).to_string(), image.to_str().unwrap()]);
         }
         Some(Volumes { folder })
     }

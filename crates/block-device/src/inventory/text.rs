@@ -1,48 +1,14 @@
 //! Parsers of what the kernel and the machine's programs print.
 //!
 //! Each takes any text: a line that cannot be understood is left out, and nothing that a line says is used as a
-//! length. Mount points and device names come unescaped. Sources: proc(5) for mountinfo and swaps, fstab(5),
+//! length. Mount points and device names come unescaped. Sources: proc(5) for swaps, fstab(5),
 //! `dmsetup table`, `dmsetup info -c`, and udev's database, whose records of block devices are
 //! `/run/udev/data/b<major>:<minor>` with lines `E:KEY=VALUE`. What multipathd prints, `multipath::output` reads.
 
-use super::DeviceNumber;
 use std::collections::BTreeMap;
 
 /// Longest word that is believed to be one: a name or a state.
 const LONGEST_WORD: usize = 256;
-
-/// A line of mountinfo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// Number of the file system's device; major 0 when it has no device of its own.
-    pub number: DeviceNumber,
-    /// Where it is mounted.
-    pub place: String,
-    /// ext4, overlay, …
-    pub kind: String,
-    /// What the file system's driver was told to mount.
-    pub source: String,
-    /// Options of the file system.
-    pub options: String,
-}
-
-/// The lines of `/proc/self/mountinfo`.
-pub fn mounts(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(mount).collect()
-}
-
-/// `36 35 98:0 /root /place rw,noatime shared:1 - ext3 /dev/root rw,errors=continue`: any number of fields, then a
-/// dash, lie between the options of the mount and the kind of file system.
-fn mount(line: &str) -> Option<Mount> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ').skip(2);
-    let number = DeviceNumber::parse(before.next()?)?;
-    let place = unescape(before.nth(1)?);
-    let mut after = after.split(' ');
-    let kind = after.next()?.to_owned();
-    let source = unescape(after.next()?);
-    Some(Mount { number, place, kind, source, options: unescape(after.next().unwrap_or_default()) })
-}
 
 /// The devices in `/proc/swaps`; swap files are left out, since their file system is mounted.
 pub fn swaps(text: &str) -> Vec<String> {
@@ -117,23 +83,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const fn number(major: u64, minor: u64) -> DeviceNumber {
-        DeviceNumber { major, minor }
-    }
-
-    #[test]
-    fn mountinfo_tells_device_place_and_source() {
-        let text = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
-                    20 1 0:26 /@ / rw - btrfs /dev/sda2 rw,subvol=/@\n\
-                    37 35 8:1 / /odd shared:1 - xfs none\n\
-                    rubbish\n1 2 x:y / / rw - a b c\n1 2 3\n";
-        let mounts = mounts(text);
-        assert_eq!(mounts.len(), 3);
-        assert_eq!((mounts[0].number, mounts[0].place.as_str()), (number(98, 0), "/mnt 2"));
-        assert_eq!((mounts[1].kind.as_str(), mounts[1].source.as_str()), ("btrfs", "/dev/sda2"));
-        assert_eq!(mounts[2].options, "");
-    }
-
     #[test]
     fn swaps_are_devices_not_files() {
         let text = "Filename\t\t\tType\t\tSize\tUsed\tPriority\n\
@@ -164,7 +113,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_taken(text in "[ -~\\n\\\\|:é0-9]{0,300}") {
-            let _ = (mounts(&text), swaps(&text), fstab(&text), unescape(&text));
+            let _ = (swaps(&text), fstab(&text), unescape(&text));
             let _ = (linear_starts(&text), open_counts(&text), udev_properties(&text));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::devices::{Device, Devices};
 use super::{Role, Signature, Use, text};
+use crate::mounts::{self, Mount};
 use crate::multipath;
 use crate::system::System;
 use std::collections::BTreeMap;
@@ -81,7 +82,7 @@ impl Active {
         let swaps =
             swaps.iter().filter_map(|path| devices.at(system, path)).map(|device| device.name.clone());
         let swaps = swaps.collect();
-        match mounts(system, devices) {
+        match mounted(system, devices) {
             Ok(mounts) => Active { mounts, swaps, unknown },
             Err(reason) => Active { mounts: Vec::new(), swaps, unknown: Some(reason) },
         }
@@ -324,12 +325,12 @@ fn lossy(bytes: io::Result<Vec<u8>>) -> io::Result<String> {
 
 /// Which devices are mounted where, as this process sees it and as the first one does: a service may have a mount
 /// namespace of its own. Or why that is not known.
-fn mounts(system: &System, devices: &Devices) -> Result<Vec<(String, String)>, String> {
+fn mounted(system: &System, devices: &Devices) -> Result<Vec<(String, String)>, String> {
     let own = lossy(system.bytes("/proc/self/mountinfo"));
     let own = own.map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
     let first = lossy(system.bytes("/proc/1/mountinfo")).unwrap_or_default();
-    let mut mounts = text::mounts(&own);
-    mounts.extend(text::mounts(&first));
+    let mut mounts = mounts::parse(&own);
+    mounts.extend(mounts::parse(&first));
     let mut found = Vec::new();
     for mount in &mounts {
         for device in below(system, devices, &mounts, mount, 0) {
@@ -347,8 +348,8 @@ fn mounts(system: &System, devices: &Devices) -> Result<Vec<(String, String)>, S
 fn below<'a>(
     system: &System,
     devices: &'a Devices,
-    mounts: &[text::Mount],
-    mount: &text::Mount,
+    mounts: &[Mount],
+    mount: &Mount,
     depth: usize,
 ) -> Vec<&'a Device> {
     if let Some(device) = devices.numbered(mount.number) {
@@ -370,8 +371,8 @@ fn below<'a>(
 }
 
 /// The mount that a folder is in: the one with the longest mount point, and of equal ones the last.
-fn carrier<'a>(mounts: &'a [text::Mount], folder: &str) -> Option<&'a text::Mount> {
-    let holds = |mount: &&text::Mount| std::path::Path::new(folder).starts_with(&mount.place);
+fn carrier<'a>(mounts: &'a [Mount], folder: &str) -> Option<&'a Mount> {
+    let holds = |mount: &&Mount| std::path::Path::new(folder).starts_with(&mount.place);
     mounts.iter().filter(|mount| mount.kind != "overlay").filter(holds).max_by_key(|mount| mount.place.len())
 }
 

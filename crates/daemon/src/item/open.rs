@@ -44,8 +44,11 @@ impl Place {
         let common = file.load()?.volume;
         let known = record.volume.clone().or(common.clone()).filter(|_| !any);
         let known = known.as_deref().and_then(VolumeId::parse);
-        let volume =
-            RetentionVolume::open(&self.retention.folder, self.retention.trial_folder, known.as_ref())?;
+        let place = retention_volume::Place {
+            folder: self.retention.folder.clone(),
+            trial: self.retention.trial_folder,
+        };
+        let volume = RetentionVolume::open(&place, known.as_ref())?;
         let id = Some(volume.id().to_string());
         if common != id {
             file.save(&Record { volume: id, ..Record::default() })?;

@@ -1,6 +1,6 @@
 //! What the daemon remembers of an item outside its journal, as a small file in the state folder.
 
-use crate::durable_file;
+use block_device::durable_file;
 use control_api::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -85,7 +85,15 @@ impl MasterTarget {
             listen: self.listen.to_string(),
             retention: RetentionStatus {
                 folder: self.config.retention.folder.display().to_string(),
+                state: control_api::RetentionState::Ready,
+                detail: None,
+                file_system: None,
+                capacity_bytes: None,
                 available_bytes: available.await?,
+                journal_bytes_per_second: 0,
+                full_in_seconds: None,
+                needed_bytes: None,
+                alerts: Vec::new(),
             },
             items: describe(&self.items).await?,
         })

@@ -144,7 +144,8 @@ pub(super) fn test_failovers(list: &[TestFailover], now: Time) -> String {
 mod tests {
     use super::*;
     use control_api::{
-        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionStatus, StartReport, Work,
+        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionState, RetentionStatus,
+        StartReport, Work,
     };
 
     const NOW: Time = 1_700_000_000 * time::SECOND;
@@ -166,6 +167,11 @@ mod tests {
             newest_point: Some(point(9, 12)),
             oldest_point: Some(point(2, 7200)),
             journal_bytes: 3 << 20,
+            journal_bytes_per_second: 0,
+            min_journal_bytes: 0,
+            max_journal_bytes: None,
+            window_wanted: 86_400 * time::SECOND,
+            window_projected: None,
             received_bytes: 0,
             bytes_per_second: 5 << 20,
             disks: vec![DiskStatus { id: "disk0".into(), target: "/x/web01.vmdk".into(), size: 4 << 30 }],
@@ -180,7 +186,18 @@ mod tests {
             started: NOW - 3600 * time::SECOND,
             now: NOW,
             listen: "0.0.0.0:9443".into(),
-            retention: RetentionStatus { folder: "/mnt/retention".into(), available_bytes: Some(1 << 40) },
+            retention: RetentionStatus {
+                folder: "/mnt/retention".into(),
+                state: RetentionState::Ready,
+                detail: None,
+                file_system: None,
+                capacity_bytes: Some(2 << 40),
+                available_bytes: Some(1 << 40),
+                journal_bytes_per_second: 0,
+                full_in_seconds: None,
+                needed_bytes: None,
+                alerts: Vec::new(),
+            },
             items: vec![item()],
         }
     }

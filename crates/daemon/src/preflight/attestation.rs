@@ -5,7 +5,7 @@
 //! enough for a failback that was planned, short enough that nobody relies on last year's word.
 
 use super::{Check, Group};
-use crate::durable_file;
+use block_device::durable_file;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;

@@ -2,12 +2,13 @@
 //!
 //! The first functions are the only ones that reach into `block-device` beyond its `System`.
 
-use super::facts::mounts::{self, Entry, Mount};
+use super::facts::fstab::{self, Entry};
 use super::facts::packages::{self, Packages};
 use super::server::{self, Answer, Failure};
 use super::{Unknown, attestation::Attestations};
 use crate::config::{Config, Server};
 use block_device::inventory::{AttachedDisk, Duplicates, Look, Use};
+use block_device::mounts::{self, Mount};
 use block_device::multipath::{self, Conflict};
 use block_device::{Inventory, PROGRAM_TIMEOUT, System};
 use std::cell::OnceCell;
@@ -198,12 +199,12 @@ impl Machine {
     }
 
     pub(super) fn mounts(&self) -> Result<&[Mount], Unknown> {
-        let read = || Ok(mounts::mountinfo(&self.system().text("/proc/self/mountinfo")?));
+        let read = || Ok(mounts::read(self.system())?);
         known(self.mounts.get_or_init(read)).map(Vec::as_slice)
     }
 
     pub(super) fn fstab(&self) -> Result<&[Entry], Unknown> {
-        let read = || Ok(mounts::fstab(&self.system().text_if_exists("/etc/fstab")?.unwrap_or_default()));
+        let read = || Ok(fstab::fstab(&self.system().text_if_exists("/etc/fstab")?.unwrap_or_default()));
         known(self.fstab.get_or_init(read)).map(Vec::as_slice)
     }
 

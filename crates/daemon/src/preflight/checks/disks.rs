@@ -115,8 +115,7 @@ fn root_not_on_lvm(machine: &Machine) -> Look {
     }
     let system = mounts.iter().filter(|mount| SYSTEM_PLACES.contains(&mount.place.as_str()));
     let on_lvm = system.filter(|mount| {
-        let (major, minor) = mount.number;
-        lies_on_lvm(machine, &format!("/sys/dev/block/{major}:{minor}"), 0)
+        lies_on_lvm(machine, &format!("/sys/dev/block/{}", mount.number), 0)
             || volume_by_name(machine, &mount.source)
     });
     let places: Vec<&str> = on_lvm.map(|mount| mount.place.as_str()).collect();

@@ -1,8 +1,10 @@
 //! The retention volume, which holds the journals.
 
-use crate::preflight::facts::mounts::{Entry, Mount, mounted_at};
+use crate::preflight::facts::fstab::Entry;
 use crate::preflight::{Check, Finding, Group, Look, Machine, Severity, Unknown};
 use block_device::inventory::{AttachedDisk, DeviceNumber, Role, Signature, Use};
+use block_device::mounts::{self, Mount};
+use std::path::Path;
 
 pub(super) static CHECKS: [Check; 4] = [
     Check {
@@ -73,7 +75,7 @@ struct Volume<'a> {
 impl Volume<'_> {
     fn of(machine: &Machine) -> Result<Volume<'_>, Unknown> {
         let folder = machine.retention_folder();
-        let mount = mounted_at(machine.mounts()?, &folder);
+        let mount = mounts::at(machine.mounts()?, Path::new(&folder));
         let entry = machine.fstab()?.iter().rev().find(|entry| entry.place == folder);
         let disks = machine.disks()?;
         let of_mount = mount.and_then(|mount| {
@@ -85,8 +87,7 @@ impl Volume<'_> {
 }
 
 /// Whether the disk, its map or a part of it has this number.
-fn carries(disk: &AttachedDisk, (major, minor): (u64, u64)) -> bool {
-    let number = DeviceNumber { major, minor };
+fn carries(disk: &AttachedDisk, number: DeviceNumber) -> bool {
     disk.paths.iter().any(|path| path.number == number)
         || disk.partitions.iter().any(|partition| partition.number == number)
         || disk.map.as_ref().is_some_and(|map| map.number == number)
@@ -139,7 +140,7 @@ fn retention_disk(machine: &Machine) -> Look {
 
 fn mounted(machine: &Machine) -> Look {
     let folder = machine.retention_folder();
-    if let Some(mount) = mounted_at(machine.mounts()?, &folder) {
+    if let Some(mount) = mounts::at(machine.mounts()?, Path::new(&folder)) {
         return Finding::good(format!("{} at {folder}", mount.source));
     }
     let found = format!("nothing is mounted at {folder}");
@@ -174,7 +175,7 @@ fn eligible(machine: &Machine) -> Look {
     if let Some(kind) = kind.filter(|kind| *kind != "ext4") {
         broken.push(format!("its file system is {kind}, not ext4"));
     }
-    if disk.read_only || volume.mount.is_some_and(|mount| mount.read_only) {
+    if disk.read_only || volume.mount.is_some_and(|mount| mount.is_read_only()) {
         broken.push("it can only be read".to_owned());
     }
     if disk.size.0 == 0 {

@@ -1,9 +1,9 @@
 //! One change to the machine: how it is made, how it is taken back, and how it is told.
 
 use super::{FixError, block};
-use crate::durable_file;
 use crate::preflight::machine::{map_disk, unmap_disk};
 use block_device::System;
+use block_device::durable_file;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};

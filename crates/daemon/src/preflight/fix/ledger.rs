@@ -1,8 +1,8 @@
 //! The ledger of changes: written before each one.
 
 use super::{Change, FixError, change::make_folder};
-use crate::durable_file;
 use crate::preflight::Machine;
+use block_device::durable_file;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};

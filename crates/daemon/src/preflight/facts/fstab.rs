@@ -1,41 +1,4 @@
-//! What is mounted, and what fstab says is to be.
-
-/// One line of /proc/self/mountinfo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
-    /// Major and minor number of the device.
-    pub(crate) number: (u64, u64),
-    pub(crate) place: String,
-    /// ext4, btrfs, …
-    pub(crate) kind: String,
-    pub(crate) source: String,
-    pub(crate) read_only: bool,
-}
-
-/// Reads /proc/self/mountinfo.
-pub(crate) fn mountinfo(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(mount).collect()
-}
-
-fn mount(line: &str) -> Option<Mount> {
-    let (left, right) = line.split_once(" - ")?;
-    let left: Vec<&str> = left.split(' ').collect();
-    let right: Vec<&str> = right.split(' ').collect();
-    let (major, minor) = left.get(2)?.split_once(':')?;
-    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
-    Some(Mount {
-        number: (major.parse().ok()?, minor.parse().ok()?),
-        place: unescaped(left.get(4)?),
-        kind: right.first()?.to_string(),
-        source: unescaped(right.get(1)?),
-        read_only: read_only(left.get(5)?) || right.get(2).is_some_and(|options| read_only(options)),
-    })
-}
-
-/// What is seen at a place: the last that was mounted there.
-pub(crate) fn mounted_at<'a>(mounts: &'a [Mount], place: &str) -> Option<&'a Mount> {
-    mounts.iter().rev().find(|mount| mount.place == place)
-}
+//! What fstab says is to be mounted.
 
 /// One entry of fstab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,17 +49,6 @@ fn octal(digits: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_mount_at_a_place_is_the_one_seen() {
-        let text = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro\n\
-                    30 22 8:16 / /mnt/a\\040b rw - ext4 /dev/sdb rw\nrubbish - x\n\
-                    31 22 252:0 / /mnt/a\\040b rw - ext4 /dev/mapper/3 ro\n";
-        let mounts = mountinfo(text);
-        assert_eq!(mounts.len(), 3);
-        let seen = mounted_at(&mounts, "/mnt/a b").unwrap();
-        assert_eq!((seen.number, seen.read_only, seen.source.as_str()), ((252, 0), true, "/dev/mapper/3"));
-    }
 
     #[test]
     fn fstab_is_read() {

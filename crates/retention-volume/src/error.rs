@@ -1,0 +1,111 @@
+//! The error of the retention volume.
+
+use crate::marker::MARKER;
+use crate::{FileSystemUuid, VolumeId};
+use disk::Class;
+use std::path::PathBuf;
+
+/// Result of an operation on the retention volume.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong with the retention volume.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing is mounted at the folder.
+    #[error(
+        "nothing is mounted at {}, so journals would fill the disk below it: mount the retention volume there, \
+         or allow a plain folder in the configuration (trial_folder = true)",
+        path.display()
+    )]
+    NotMounted {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What is mounted was never made a retention volume.
+    #[error(
+        "what is mounted at {0} was never prepared as a retention volume: run mtctl retention prepare DISK \
+         --mount-point {0}, which keeps what is on it",
+        path.display()
+    )]
+    NotPrepared {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The marker was written into another file system.
+    #[error(
+        "the file system at {} is not the one with the UUID {expected} that its marker was written into, so its files \
+         are a copy: mount the retention volume itself there",
+        path.display()
+    )]
+    OtherFileSystem {
+        /// The folder.
+        path: PathBuf,
+        /// UUID of the file system that the marker was written into.
+        expected: FileSystemUuid,
+    },
+    /// The volume has no marker, but it should have one.
+    #[error(
+        "the volume at {} has no marker file {MARKER}, but the one used so far had the id {expected}: mount that \
+         one, or start afresh with a resync",
+        path.display()
+    )]
+    NoMarker {
+        /// The folder.
+        path: PathBuf,
+        /// Id of the volume used so far.
+        expected: VolumeId,
+    },
+    /// Another volume is there.
+    #[error(
+        "the volume at {} has the id {found}, but the one used so far had {expected}: mount that one, or start \
+         afresh with a resync",
+        path.display()
+    )]
+    OtherVolume {
+        /// The folder.
+        path: PathBuf,
+        /// Id of the volume used so far.
+        expected: VolumeId,
+        /// Id of the volume that is there.
+        found: VolumeId,
+    },
+    /// The marker cannot be understood.
+    #[error(
+        "{}/{MARKER} is no marker of a retention volume ({what}): restore it, or remove it if the volume is new",
+        path.display()
+    )]
+    BadMarker {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The name of an item cannot be the name of its folder.
+    #[error(
+        "{name:?} cannot be the name of an item: use up to 64 letters, digits, '.', '_' and '-', and begin with a \
+         letter or digit"
+    )]
+    BadItemName {
+        /// The name.
+        name: String,
+    },
+    /// A file or folder failed.
+    #[error(transparent)]
+    Storage(#[from] disk::Error),
+}
+
+impl Error {
+    /// What a caller should do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            // The volume may only be late, or away for a while.
+            Error::NotMounted { .. } | Error::NotPrepared { .. } | Error::NoMarker { .. } => Class::Retry,
+            Error::OtherVolume { .. } | Error::OtherFileSystem { .. } | Error::BadItemName { .. } => {
+                Class::Operator
+            }
+            Error::BadMarker { .. } => Class::Corrupt,
+            Error::Storage(error) => error.class(),
+        }
+    }
+}
