@@ -282,7 +282,10 @@ mod tests {
         let (_root, system) =
             with_program("multipath", "echo \"$LC_ALL $1\"; echo 'no map' >&2; exit ${2:-0}");
         let output = system.run("multipath", &["-ll"], PROGRAM_TIMEOUT).unwrap();
-        assert_eq!(output, Output { success: true, code: Some(0), stdout: "C -ll\n".into(), stderr: "no map\n".into() });
+        assert_eq!(
+            output,
+            Output { success: true, code: Some(0), stdout: "C -ll\n".into(), stderr: "no map\n".into() }
+        );
         let error = system.run_well("multipath", &["-ll", "1"], PROGRAM_TIMEOUT).unwrap_err().to_string();
         assert!(error.contains("multipath -ll 1") && error.contains("no map"), "{error}");
     }
@@ -324,7 +327,10 @@ mod tests {
         let (_root, system) = with_program("multipath", "sleep 6 & echo done; echo bad >&2");
         let begun = Instant::now();
         let output = system.run("multipath", &NONE, PROGRAM_TIMEOUT).unwrap();
-        assert_eq!(output, Output { success: true, code: Some(0), stdout: "done\n".into(), stderr: "bad\n".into() });
+        assert_eq!(
+            output,
+            Output { success: true, code: Some(0), stdout: "done\n".into(), stderr: "bad\n".into() }
+        );
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 

@@ -62,6 +62,11 @@ impl FileSystemUuid {
         FileSystemUuid::parse(&new_uuid()?).ok_or_else(no_uuid)
     }
 
+    /// The UUID in the bytes of a superblock.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> FileSystemUuid {
+        FileSystemUuid(u128::from_be_bytes(bytes))
+    }
+
     /// Whether a folder lies on the ext4 with this UUID.
     pub(crate) fn is_that_of(self, folder: &HostFolder) -> Result<bool> {
         Ok(folder.file_system_id()? == self.statfs_id())
