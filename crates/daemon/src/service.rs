@@ -48,7 +48,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         format!("cannot listen for sources at {}; change listen in mtd.toml", config.listen)
     })?;
     let address = listener.local_addr().context("the socket for sources has no address")?;
-    let (target, tasks) = MasterTarget::start(config, address);
+    let (target, tasks) = MasterTarget::start(config, address).await;
     let target = Arc::new(target);
     tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
     let serving = [

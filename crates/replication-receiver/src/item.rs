@@ -142,6 +142,8 @@ pub enum Notice {
         why: String,
         /// What to do about it.
         class: Class,
+        /// True when it was the journal.
+        journal: bool,
     },
     /// The disks stand at a recovery point.
     FailedOver {
@@ -533,7 +535,7 @@ impl Item {
     pub(crate) fn fence(&mut self, error: &Error, actions: &mut Vec<Action>) {
         let (why, class) = (error.to_string(), error.class());
         let stage = Stage::Fenced { why: why.clone(), class };
-        self.end(stage, Notice::Fenced { why, class }, actions);
+        self.end(stage, Notice::Fenced { why, class, journal: error.is_of_journal() }, actions);
         let (code, why) = self.not_receiving();
         self.end_session(code, why, actions);
     }

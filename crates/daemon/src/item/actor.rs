@@ -1,11 +1,11 @@
 //! The life of an item: opened, running, closed by an error, opened again.
 
-use super::alerts::Alerts;
-use super::open::{self, Found, Manner, Problem};
+use super::open::{self, Found, Lies, Manner, Problem};
 use super::record::Committed;
 use super::running::{Ended, Running, run_blocking};
-use super::status::{Closed, Condition, Snapshot};
+use super::status::{Again, Closed, Condition, Snapshot};
 use super::{Input, Order, Ordered, Surroundings};
+use crate::alerts::Alerts;
 use crate::clock::nanos;
 use crate::config;
 use change_stream::{Frame, RefusalCode};
@@ -65,7 +65,10 @@ impl Actor {
                 next = match next {
                     Next::Open(manner) => match self.open(manner).await {
                         Ok(next) => next,
-                        Err(problem) => self.closed_by(problem),
+                        Err(problem) => {
+                            let problem = self.explain(problem).await;
+                            self.closed_by(problem)
+                        }
                     },
                     Next::Wait(closed) => self.wait(closed).await,
                     Next::Committed(committed) => self.rest(committed).await,
@@ -82,7 +85,8 @@ impl Actor {
         let now = self.surroundings.clock.now();
         self.publish(Condition::Starting { since: now });
         let (place, config) = (self.surroundings.place.clone(), self.config.clone());
-        let opened = match run_blocking(move || open::open(&place, &config, manner, now)).await? {
+        let volume = self.surroundings.volume.now();
+        let opened = match run_blocking(move || open::open(&place, &config, manner, &volume, now)).await? {
             Found::Committed(committed) => return Ok(Next::Committed(committed)),
             Found::Opened(opened) => opened,
         };
@@ -92,6 +96,8 @@ impl Actor {
         self.retries = 0;
         self.alerts.clear(AlertKind::Fenced);
         if manner.start_over {
+            // The volume that is there is the right one from now on: the keeper has to know before it is asked.
+            self.surroundings.volume.look().await;
             // Refused only by a failover under way, and then there is nothing to be started over.
             let _ = running.order(Order::Resync, &mut self.alerts);
         }
@@ -120,6 +126,7 @@ impl Actor {
     /// last, since a source can send it without a pause.
     async fn replicate(&mut self, running: &mut Running) -> Ended {
         let mut published: Option<Instant> = None;
+        let mut volume = self.surroundings.volume.clone();
         loop {
             let wake = running.wake().unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
             let mut at_once = published.is_none();
@@ -129,6 +136,7 @@ impl Actor {
                     let _ = accepted.send(running.order(order, &mut self.alerts));
                     at_once = true;
                 }
+                state = volume.becomes_unusable() => running.fence(Problem::of_volume(&state)),
                 done = running.job_end() => running.job_done(done, &mut self.alerts),
                 () = sleep_until(wake) => running.tick(&mut self.alerts),
                 Some(input) = self.inputs.recv() => running.input(input, &mut self.alerts),
@@ -146,24 +154,45 @@ impl Actor {
         }
     }
 
+    /// An error of the journal looks the same whether a medium is broken or the volume is gone: the keeper knows.
+    async fn explain(&self, problem: Problem) -> Problem {
+        if problem.lies != Lies::Journal || problem.class != Class::Operator {
+            return problem;
+        }
+        match self.surroundings.volume.found_unusable().await {
+            Some(state) => {
+                let cause = Problem::of_volume(&state);
+                Problem { why: format!("{cause}; {problem}"), ..cause }
+            }
+            None => problem,
+        }
+    }
+
     /// What follows an error: opened again by itself when something went away, else by an order.
     fn closed_by(&mut self, problem: Problem) -> Next {
         let now = self.surroundings.clock.now();
-        let retry_at = (problem.class == Class::Retry).then(|| {
-            let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LONGEST_RETRY);
-            self.retries += 1;
-            now.saturating_add(nanos(delay))
-        });
-        let closed = Closed { why: problem.why, class: problem.class, retry_at };
+        let again = match (problem.class, problem.lies) {
+            (Class::Retry, Lies::Volume) => Again::WithVolume,
+            (Class::Retry, _) => {
+                let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LONGEST_RETRY);
+                self.retries += 1;
+                Again::At(now.saturating_add(nanos(delay)))
+            }
+            _ => Again::ByOrder,
+        };
+        let closed = Closed { why: problem.why, class: problem.class, again };
         tracing::error!("fenced: {}; {}", closed.why, closed.next(&self.config.name));
-        let message = format!("it has stopped: {}; {}", closed.why, closed.next(&self.config.name));
-        self.alerts.raise(AlertKind::Fenced, now, message);
         Next::Wait(closed)
     }
 
-    async fn wait(&mut self, closed: Closed) -> Next {
-        self.publish(Condition::Closed(closed.clone()));
-        let retry = closed.retry_at.map(|time| self.surroundings.clock.instant(time));
+    async fn wait(&mut self, mut closed: Closed) -> Next {
+        // The first change is how the volume stands now.
+        let mut volume = self.surroundings.volume.clone();
+        let retry = match closed.again {
+            Again::At(time) => Some(self.surroundings.clock.instant(time)),
+            Again::WithVolume | Again::ByOrder => None,
+        };
+        self.say_closed(&closed);
         loop {
             tokio::select! {
                 biased;
@@ -175,12 +204,25 @@ impl Actor {
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     return Next::Open(Manner::default());
                 }
+                state = volume.changes(), if closed.again == Again::WithVolume => {
+                    if state.is_usable() {
+                        return Next::Open(Manner::default());
+                    }
+                    closed.why = state.why();
+                    self.say_closed(&closed);
+                }
                 Some(input) = self.inputs.recv() => {
                     let why = format!("item {} has stopped: {}", self.config.name, closed.why);
                     refuse(input, RefusalCode::Fenced, why);
                 }
             }
         }
+    }
+
+    fn say_closed(&mut self, closed: &Closed) {
+        let message = format!("it has stopped: {}; {}", closed.why, closed.next(&self.config.name));
+        self.alerts.raise(AlertKind::Fenced, self.surroundings.clock.now(), message);
+        self.publish(Condition::Closed(closed.clone()));
     }
 
     /// Committed: nothing is open until someone wants to replicate again.

@@ -6,11 +6,11 @@
 //! number of jobs that may run at once, so what happens to one item stops no other. A panic in a job is caught and
 //! fences the item like an error.
 //!
-//! After an error everything of the item is closed. When the disk or volume went away, it is opened again by
-//! itself, through crash recovery, at growing intervals; otherwise it waits for an order.
+//! After an error everything of the item is closed. When a disk went away, it is opened again by itself, through crash
+//! recovery, at growing intervals; otherwise it waits for an order. It is open only while the retention volume can be
+//! used: it is closed when that ends, whatever it does, and opened again as soon as the volume is back.
 
 mod actor;
-mod alerts;
 mod link;
 mod open;
 mod record;
@@ -24,6 +24,7 @@ pub(crate) use status::{Condition, Snapshot, point};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::retention::Volume;
 use change_stream::Frame;
 use control_api::Failure;
 use journal::BatchNumber;
@@ -70,6 +71,7 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) place: Arc<Place>,
+    pub(crate) volume: Volume,
 }
 
 /// The rest of the daemon's end of an actor.

@@ -1,10 +1,10 @@
 //! An open item: its engine, its connections and its jobs.
 
-use super::alerts::Alerts;
 use super::link::{ConnectionId, Link};
 use super::open::{Opened, Problem, close_images};
 use super::status::{Condition, Snapshot};
 use super::{Input, Order, Surroundings};
+use crate::alerts::Alerts;
 use crate::clock::nanos;
 use crate::config;
 use change_stream::{Frame, Limits, RefusalCode};
@@ -238,7 +238,8 @@ impl Running {
         });
     }
 
-    fn fence(&mut self, problem: Problem) {
+    /// Turns its sources away and ends.
+    pub(super) fn fence(&mut self, problem: Problem) {
         for link in self.links.values() {
             let message = format!("item {} has stopped: {problem}", self.config.name);
             let _ = link.frames.try_send(Frame::Refused { code: RefusalCode::Fenced, message });
@@ -269,7 +270,11 @@ impl Running {
                 alerts.raise(AlertKind::WindowShrunk, now, message);
             }
             Notice::NoRoom => tracing::error!("the retention volume is full and nothing can be given up"),
-            Notice::Fenced { why, class } => self.ended = Some(Ended::Fenced(Problem::new(class, why))),
+            Notice::Fenced { why, class, journal } => {
+                let problem = Problem::new(class, why);
+                let problem = if journal { problem.of_journal() } else { problem };
+                self.ended = Some(Ended::Fenced(problem));
+            }
             Notice::FailedOver { point } => tracing::info!(point = point.0, "failed over"),
             Notice::CommandFailed { why } => tracing::warn!("an order was not followed: {why}"),
             Notice::FailoverCancelled => tracing::info!("failover cancelled"),

@@ -41,18 +41,30 @@ pub(crate) enum Condition {
 pub(crate) struct Closed {
     pub(crate) why: String,
     pub(crate) class: Class,
-    /// When it will be opened again by itself.
-    pub(crate) retry_at: Option<Time>,
+    pub(crate) again: Again,
+}
+
+/// When a closed item is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// By itself, at this time.
+    At(Time),
+    /// By itself, as soon as the retention volume can be used.
+    WithVolume,
+    /// When it is ordered.
+    ByOrder,
 }
 
 impl Closed {
     /// What to do about it.
     pub(crate) fn next(&self, item: &str) -> String {
-        if let Some(time) = self.retry_at {
-            return format!(
-                "it is opened again at {}, or at once by mtctl resume {item}",
-                time::format(time)
-            );
+        match self.again {
+            Again::At(time) => {
+                let time = time::format(time);
+                return format!("it is opened again at {time}, or at once by mtctl resume {item}");
+            }
+            Again::WithVolume => return "it goes on by itself as soon as the volume can be used".to_owned(),
+            Again::ByOrder => {}
         }
         match self.class {
             Class::Full => format!("make room on the volume of its disks, then mtctl resume {item}"),

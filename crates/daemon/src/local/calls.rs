@@ -73,10 +73,13 @@ impl MasterTarget {
     }
 
     async fn status(&self) -> Result<Status, Failure> {
-        let folder = self.config.retention.folder.clone();
+        let volume = self.volume.now();
+        // Asking one that is gone might never end, and the bare folder lies elsewhere.
+        let folder = volume.is_usable().then(|| volume.folder.clone());
         let available = blocking("the retention volume", move || {
-            let folder = block_device::HostFolder::open(folder, block_device::Caching::PageCache);
-            Ok(folder.and_then(|folder| disk::Folder::available(&folder)).ok().map(|bytes| bytes.0))
+            let open = |folder| block_device::HostFolder::open(folder, block_device::Caching::PageCache);
+            let available = |folder| disk::Folder::available(&open(folder).ok()?).ok();
+            Ok(folder.and_then(available).map(|bytes| bytes.0))
         });
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -84,16 +87,16 @@ impl MasterTarget {
             now: self.clock.now(),
             listen: self.listen.to_string(),
             retention: RetentionStatus {
-                folder: self.config.retention.folder.display().to_string(),
-                state: control_api::RetentionState::Ready,
-                detail: None,
-                file_system: None,
+                folder: volume.folder.display().to_string(),
+                state: volume.state,
+                detail: volume.detail,
+                file_system: volume.file_system,
                 capacity_bytes: None,
                 available_bytes: available.await?,
                 journal_bytes_per_second: 0,
                 full_in_seconds: None,
                 needed_bytes: None,
-                alerts: Vec::new(),
+                alerts: volume.alerts,
             },
             items: describe(&self.items).await?,
         })

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use control_api::time::{self, Time};
-use control_api::{ItemStatus, Point, Status, TestFailover};
+use control_api::{ItemStatus, Point, RetentionStatus, Status, TestFailover};
 use disk::Bytes;
 use std::fmt::Write;
 
@@ -25,8 +25,7 @@ pub(super) fn status(status: &Status) -> String {
         time::format_duration(status.now.saturating_sub(status.started)),
         status.listen
     );
-    let available = status.retention.available_bytes.map_or("unknown".into(), |b| Bytes(b).to_string());
-    let _ = writeln!(text, "retention volume {}, {available} available", status.retention.folder);
+    let _ = writeln!(text, "{}", retention(&status.retention));
     if status.items.is_empty() {
         text.push_str("no item is configured\n");
         return text;
@@ -48,6 +47,15 @@ pub(super) fn status(status: &Status) -> String {
         notes(item, &mut text);
     }
     text
+}
+
+fn retention(volume: &RetentionStatus) -> String {
+    let folder = &volume.folder;
+    if let Some(detail) = &volume.detail {
+        return format!("retention volume {folder}: {}: {detail}", volume.state);
+    }
+    let available = volume.available_bytes.map_or("unknown".into(), |bytes| Bytes(bytes).to_string());
+    format!("retention volume {folder}, {available} available")
 }
 
 fn progress(item: &ItemStatus) -> String {
@@ -144,8 +152,7 @@ pub(super) fn test_failovers(list: &[TestFailover], now: Time) -> String {
 mod tests {
     use super::*;
     use control_api::{
-        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionState, RetentionStatus,
-        StartReport, Work,
+        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionState, StartReport, Work,
     };
 
     const NOW: Time = 1_700_000_000 * time::SECOND;
@@ -213,6 +220,16 @@ mod tests {
             ["web01", "initial sync", "25 % of 4 GiB, 10 min left", "12 s", "2 h", "3 MiB", "5 MiB/s"];
         assert_eq!(cells, expected);
         assert!(text.ends_with("ALERT web01: RPO is 1 h (since 2023-11-14T22:13:20.000Z)\n"), "{text}");
+    }
+
+    #[test]
+    fn a_retention_volume_that_cannot_be_used_says_why() {
+        let mut sample = sample();
+        sample.retention.state = RetentionState::NotMounted;
+        sample.retention.detail = Some("waiting for its disk /dev/mapper/36000c29a".into());
+        let expected =
+            "\nretention volume /mnt/retention: not mounted: waiting for its disk /dev/mapper/36000c29a\n";
+        assert!(status(&sample).contains(expected), "{}", status(&sample));
     }
 
     #[test]
