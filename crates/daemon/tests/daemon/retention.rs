@@ -2,8 +2,9 @@
 
 use crate::isolation::Daemon;
 use crate::source::{Machine, SOON, Source};
-use change_stream::Need;
+use change_stream::{Frame, Need};
 use control_api::{AlertKind, Answer, Call, ItemState, RetentionState, RetentionStatus, Status};
+use nix::sched::{CloneFlags, unshare};
 use retention_volume::{FileSystemUuid, Place, RetentionVolume};
 use rig::tools::run;
 use rig::wait_for;
@@ -132,6 +133,42 @@ fn assert_waits(daemon: &Daemon, state: &str) {
     assert!(detail.contains("it goes on by itself as soon as the volume can be used"), "{detail}");
 }
 
+/// What a source holds until it is acknowledged.
+struct Backlog {
+    /// The sequence number before the first change.
+    before: u64,
+    changes: Vec<Frame>,
+}
+
+impl Backlog {
+    /// Sends changes; in the middle of them something happens.
+    async fn send(source: &mut Source, machine: &mut Machine, happens: impl FnOnce()) -> Backlog {
+        let mut backlog = Backlog { before: machine.sequence, changes: Vec::new() };
+        let mut happens = Some(happens);
+        for number in 0..200 {
+            if let Some(happens) = happens.take_if(|_| number == 100) {
+                happens();
+            }
+            let change = machine.change();
+            source.send(&change).await;
+            backlog.changes.push(change);
+        }
+        backlog
+    }
+
+    /// Connects again and sends what is not durable yet. What was acknowledged on the connection before is.
+    async fn resend(&self, daemon: &Daemon, before: &Source, machine: &mut Machine) {
+        let mut source = connect(daemon).await;
+        let (need, durable) = source.open(&machine.hello("good")).await;
+        assert_eq!(need, Need::Nothing);
+        assert!(durable >= before.durable_sequence, "{durable} < {}", before.durable_sequence);
+        for change in &self.changes[(durable - self.before) as usize..] {
+            source.send(change).await;
+        }
+        source.replicate(machine, 50).await;
+    }
+}
+
 async fn connect(daemon: &Daemon) -> Source {
     Source::connect(&daemon.certificates, "source.example", daemon.port).await.unwrap()
 }
@@ -157,20 +194,9 @@ async fn invariant_6_an_item_waits_for_its_volume_and_goes_on_by_itself() {
     source.open(&machine.hello("good")).await;
     source.initial_sync(&mut machine).await;
     source.replicate(&mut machine, 50).await;
-    // The source goes on sending while the kernel stops the file system.
-    let before = machine.sequence;
-    let mut sent = Vec::new();
-    for number in 0..200 {
-        if number == 100 {
-            volumes.stop();
-        }
-        let change = machine.change();
-        source.send(&change).await;
-        sent.push(change);
-    }
+    let backlog = Backlog::send(&mut source, &mut machine, || volumes.stop()).await;
     wait_for_volume(&daemon, RetentionState::Lost, "e2fsck -f");
     assert_waits(&daemon, "is lost");
-    let acknowledged = source.durable_sequence;
     // Nobody holds the volume.
     volumes.unmount();
     wait_for_volume(&daemon, RetentionState::NotMounted, "mount it");
@@ -185,14 +211,7 @@ async fn invariant_6_an_item_waits_for_its_volume_and_goes_on_by_itself() {
     wait_for_volume(&daemon, RetentionState::Ready, "");
     daemon.wait_for("good", ItemState::Protected);
 
-    let mut source = connect(&daemon).await;
-    let (need, durable) = source.open(&machine.hello("good")).await;
-    assert_eq!(need, Need::Nothing);
-    assert!(durable >= acknowledged, "{durable} < {acknowledged}");
-    for change in &sent[(durable - before) as usize..] {
-        source.send(change).await;
-    }
-    source.replicate(&mut machine, 50).await;
+    backlog.resend(&daemon, &source, &mut machine).await;
     daemon.stop().await;
     volumes.unmount();
     assert_eq!(std::fs::read(volumes.path().join("good.img")).unwrap(), machine.disks[0].1);
@@ -240,4 +259,119 @@ async fn a_volume_that_was_never_prepared_is_not_used() {
     daemon.wait_for("good", ItemState::InitialSyncRequired);
     daemon.stop().await;
     volumes.unmount();
+}
+
+/// The machine's fstab and list of devices, changed for this thread and what it starts.
+struct Namespace {
+    devices: PathBuf,
+    fstab: PathBuf,
+}
+
+impl Namespace {
+    fn enter(volumes: &Volumes) -> Namespace {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        run("mount", &["--make-rprivate", "/"]).unwrap();
+        let [devices, fstab] = ["devices", "fstab"].map(|name| volumes.path().join(name));
+        std::fs::create_dir(&devices).unwrap();
+        std::fs::write(&fstab, "").unwrap();
+        let bind = |from: &Path, to: &str| {
+            run("mount", &["--bind", &from.display().to_string(), to]).unwrap();
+        };
+        run("cp", &["-a", "/sys/dev/block/.", &devices.display().to_string()]).unwrap();
+        bind(&devices, "/sys/dev/block");
+        bind(&fstab, "/etc/fstab");
+        // What a process finds as its own is that of its first thread.
+        let task = std::fs::read_link("/proc/thread-self").unwrap();
+        let own = format!("/proc/{}/mountinfo", std::process::id());
+        bind(&Path::new("/proc").join(task).join("mountinfo"), &own);
+        Namespace { devices, fstab }
+    }
+
+    /// Says which volume belongs at the folder.
+    fn wants(&self, volumes: &Volumes, number: usize) {
+        let (device, place) = (&volumes.devices[number], volumes.place());
+        let line = format!("{device} {} ext4 rw,nofail 0 2\n", place.display());
+        std::fs::write(&self.fstab, line).unwrap();
+    }
+
+    /// The first volume's device in the list of devices.
+    fn listed(&self, volumes: &Volumes) -> PathBuf {
+        let number = std::fs::metadata(&volumes.devices[0]).unwrap().rdev();
+        self.devices.join(format!("{}:{}", number >> 8, number & 0xff))
+    }
+}
+
+/// Invariants 1 and 6: a disk that was away is unmounted, checked and mounted again, and the item goes on.
+#[test]
+fn invariant_6_a_disk_that_was_away_is_mounted_again_by_itself() {
+    let Some(volumes) = Volumes::new() else { return };
+    let test = move || {
+        let namespace = Namespace::enter(&volumes);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(a_disk_goes_away_and_comes_back(&volumes, &namespace));
+        runtime.block_on(a_disk_comes_late(&volumes, &namespace));
+    };
+    // A thread of its own, because a namespace cannot be left.
+    std::thread::spawn(test).join().unwrap();
+}
+
+async fn a_disk_goes_away_and_comes_back(volumes: &Volumes, namespace: &Namespace) {
+    volumes.prepare(0);
+    namespace.wants(volumes, 0);
+    let daemon = start(volumes);
+    daemon.wait_for("good", ItemState::InitialSyncRequired);
+    let mut machine = Machine::new(&[("d", 4 * MIB)], 3);
+    let mut source = connect(&daemon).await;
+    source.open(&machine.hello("good")).await;
+    source.initial_sync(&mut machine).await;
+
+    let listed = namespace.listed(volumes);
+    let device = std::fs::read_link(&listed).unwrap();
+    let backlog = Backlog::send(&mut source, &mut machine, || {
+        std::fs::remove_file(&listed).unwrap();
+        volumes.stop();
+    });
+    let backlog = backlog.await;
+    wait_for_volume(&daemon, RetentionState::Lost, "it is then checked and mounted again by itself");
+    assert_waits(&daemon, "is lost");
+    std::os::unix::fs::symlink(device, &listed).unwrap();
+    wait_for_volume(&daemon, RetentionState::Ready, "");
+    daemon.wait_for("good", ItemState::Protected);
+    backlog.resend(&daemon, &source, &mut machine).await;
+
+    // It is missed although nothing was written meanwhile, and the item that did nothing lets it go.
+    let device = std::fs::read_link(&listed).unwrap();
+    std::fs::remove_file(&listed).unwrap();
+    wait_for_volume(&daemon, RetentionState::Lost, "it is then checked and mounted again by itself");
+    std::os::unix::fs::symlink(device, &listed).unwrap();
+    wait_for_volume(&daemon, RetentionState::Ready, "");
+    daemon.wait_for("good", ItemState::Protected);
+    daemon.stop().await;
+    assert_eq!(std::fs::read(volumes.path().join("good.img")).unwrap(), machine.disks[0].1);
+}
+
+async fn a_disk_comes_late(volumes: &Volumes, namespace: &Namespace) {
+    volumes.unmount();
+    let listed = namespace.listed(volumes);
+    let device = std::fs::read_link(&listed).unwrap();
+    std::fs::remove_file(&listed).unwrap();
+    let daemon = start(volumes);
+    wait_for_volume(&daemon, RetentionState::NotMounted, "waiting for its disk");
+    volumes.assert_bare();
+    std::os::unix::fs::symlink(device, &listed).unwrap();
+    wait_for_volume(&daemon, RetentionState::Ready, "");
+    daemon.wait_for("good", ItemState::Protected);
+    daemon.stop().await;
+
+    // Another disk in its place is not even checked.
+    volumes.unmount();
+    namespace.wants(volumes, 1);
+    let daemon = start(volumes);
+    wait_for("the other disk to be refused", SOON, || {
+        let detail = status(&daemon).retention.detail.unwrap_or_default();
+        Ok(UUIDS.iter().all(|uuid| detail.contains(uuid)).then_some(()))
+    })
+    .unwrap();
+    volumes.assert_bare();
+    daemon.stop().await;
 }
