@@ -1,5 +1,6 @@
 //! The error of the retention volume.
 
+use crate::fstab::Conflict;
 use crate::marker::MARKER;
 use crate::{FileSystemUuid, VolumeId};
 use disk::Class;
@@ -90,6 +91,15 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// fstab is another one than the edit was planned for.
+    #[error("/etc/fstab was changed by someone else in this moment, so it was left alone: run this again")]
+    FstabChanged,
+    /// fstab holds what cannot be joined with the entry of the retention volume.
+    #[error(transparent)]
+    Fstab(#[from] Conflict),
+    /// Something on this machine failed.
+    #[error(transparent)]
+    Machine(#[from] block_device::Error),
     /// A file or folder failed.
     #[error(transparent)]
     Storage(#[from] disk::Error),
@@ -101,9 +111,12 @@ impl Error {
         match self {
             // The volume may only be late, or away for a while.
             Error::NotMounted { .. } | Error::NotPrepared { .. } | Error::NoMarker { .. } => Class::Retry,
-            Error::OtherVolume { .. } | Error::OtherFileSystem { .. } | Error::BadItemName { .. } => {
-                Class::Operator
-            }
+            Error::FstabChanged => Class::Retry,
+            Error::OtherVolume { .. }
+            | Error::OtherFileSystem { .. }
+            | Error::BadItemName { .. }
+            | Error::Fstab(_) => Class::Operator,
+            Error::Machine(error) => error.class(),
             Error::BadMarker { .. } => Class::Corrupt,
             Error::Storage(error) => error.class(),
         }

@@ -18,6 +18,7 @@
 //! ```
 
 mod error;
+pub mod fstab;
 mod marker;
 mod volume;
 
