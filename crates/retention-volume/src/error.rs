@@ -2,6 +2,7 @@
 
 use crate::fstab::Conflict;
 use crate::marker::MARKER;
+use crate::prepare::Refusal;
 use crate::{FileSystemUuid, VolumeId};
 use disk::Class;
 use std::path::PathBuf;
@@ -91,6 +92,9 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A preparation was refused or stopped.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// fstab is another one than the edit was planned for.
     #[error("/etc/fstab was changed by someone else in this moment, so it was left alone: run this again")]
     FstabChanged,
@@ -115,6 +119,7 @@ impl Error {
             Error::OtherVolume { .. }
             | Error::OtherFileSystem { .. }
             | Error::BadItemName { .. }
+            | Error::Refused(_)
             | Error::Fstab(_) => Class::Operator,
             Error::Machine(error) => error.class(),
             Error::BadMarker { .. } => Class::Corrupt,

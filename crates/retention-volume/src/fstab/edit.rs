@@ -34,7 +34,10 @@ enum Change {
     /// A line at the end.
     Added,
     /// Another text of this line; `from` is what it called the device.
-    Changed { line: usize, from: String },
+    Changed {
+        line: usize,
+        from: String,
+    },
 }
 
 impl Fstab {

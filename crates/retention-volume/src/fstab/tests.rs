@@ -60,11 +60,20 @@ fn a_line_is_added_at_the_end_whatever_the_end_is() {
 
 #[test]
 fn an_entry_by_another_name_is_moved_and_keeps_what_else_it_says() {
-    let options = "nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s";
+    let options =
+        "nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s";
     for (before, expected) in [
-        ("/dev/sdb\t/mnt/retention\text4\trw\t0 0 # old", format!("/dev/mapper/{ID}\t/mnt/retention\text4\trw,{options}\t0 0 # old")),
+        (
+            "/dev/sdb\t/mnt/retention\text4\trw\t0 0 # old",
+            format!("/dev/mapper/{ID}\t/mnt/retention\text4\trw,{options}\t0 0 # old"),
+        ),
         ("UUID=ours /mnt/retention/ auto", format!("/dev/mapper/{ID} /mnt/retention/ ext4 rw,{options} 0 2")),
-        ("/dev/mapper/data /mnt/retention ext4 defaults,noauto,noatime,errors=continue", format!("/dev/mapper/{ID} /mnt/retention ext4 defaults,noatime,errors=continue,nofail,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s")),
+        (
+            "/dev/mapper/data /mnt/retention ext4 defaults,noauto,noatime,errors=continue",
+            format!(
+                "/dev/mapper/{ID} /mnt/retention ext4 defaults,noatime,errors=continue,nofail,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s"
+            ),
+        ),
     ] {
         let file = |line: &str| format!("# one\r\n{line}\r\n\n/dev/sda1 / ext4");
         let edit = plan(&file(before)).unwrap();
@@ -96,17 +105,24 @@ fn what_cannot_be_joined_is_a_conflict_with_its_line() {
     for text in ["/dev/sdb /mnt/retention xfs\n", "/dev/sdb /mnt/retention\n"] {
         assert!(matches!(conflict(text), Conflict::OtherKind { line: 1, .. }));
     }
-    for text in ["/dev/sdb /data ext4\n", "/dev/mapper/data none swap sw\n", &OURS.replace("/mnt/ret", "/x/")] {
+    for text in ["/dev/sdb /data ext4\n", "/dev/mapper/data none swap sw\n", &OURS.replace("/mnt/ret", "/x/")]
+    {
         assert!(matches!(conflict(text), Conflict::UsedElsewhere { line: 1, .. }));
     }
     let below = conflict("server:/x /mnt/retention/x nfs\n");
-    assert!(below.to_string().contains("line 1") && below.to_string().contains("/mnt/retention/x"), "{below}");
+    assert!(
+        below.to_string().contains("line 1") && below.to_string().contains("/mnt/retention/x"),
+        "{below}"
+    );
 }
 
 #[test]
 fn the_difference_is_what_diff_shows() {
     let edit = plan("a\nb\nc\n").unwrap();
-    assert_eq!(edit.difference(), format!("--- /etc/fstab\n+++ /etc/fstab\n@@ -2,2 +2,3 @@\n b\n c\n+{OURS}\n"));
+    assert_eq!(
+        edit.difference(),
+        format!("--- /etc/fstab\n+++ /etc/fstab\n@@ -2,2 +2,3 @@\n b\n c\n+{OURS}\n")
+    );
     let edit = plan("a\nb\nc\n/dev/sdb /mnt/retention ext4 nofail\nd\ne\nf\n").unwrap();
     let shown = edit.difference();
     let begins = "--- /etc/fstab\n+++ /etc/fstab\n@@ -2,5 +2,5 @@\n b\n c\n-/dev/sdb /mnt/retention ext4 nofail\n+/dev/mapper/";
@@ -146,10 +162,12 @@ fn writing_keeps_a_backup_and_refuses_a_file_that_changed() {
 
 /// A field, a whole entry that may be ours, a comment, or anything.
 fn line() -> impl Strategy<Value = Vec<u8>> {
-    let device = prop_oneof!["/dev/sd[a-c]", "/dev/mapper/data", "UUID=[a-z]{1,4}", Just(format!("/dev/mapper/{ID}"))];
+    let device =
+        prop_oneof!["/dev/sd[a-c]", "/dev/mapper/data", "UUID=[a-z]{1,4}", Just(format!("/dev/mapper/{ID}"))];
     let place = prop_oneof!["/[a-z]{0,3}", Just("/mnt/retention".to_owned()), "/mnt/retention/{1,2}"];
     let kind = prop_oneof!["ext4", "auto", "xfs"];
-    let rest = prop_oneof!["", "[ \t](ro|rw|defaults|nofail|noauto|,){1,4}", "[ \t]rw,nofail[ \t]0 2( # .{0,9})?"];
+    let rest =
+        prop_oneof!["", "[ \t](ro|rw|defaults|nofail|noauto|,){1,4}", "[ \t]rw,nofail[ \t]0 2( # .{0,9})?"];
     let gap = || "[ \t]{1,2}";
     let entry = ("[ \t]?", device, gap(), place, gap(), kind, rest)
         .prop_map(|(a, b, c, d, e, f, g)| format!("{a}{b}{c}{d}{e}{f}{g}").into_bytes());
