@@ -11,6 +11,7 @@ use crate::ext4::LABEL;
 use block_device::inventory::{AttachedDisk, DuplicateKind, Duplicates, NoScsiId, Role, Signature, Use};
 use block_device::{Inventory, ScsiId, System, opened_by};
 use disk::Bytes;
+use std::fmt;
 use std::path::Path;
 
 /// From this size on a disk is as large as the published procedure wants it: 1 TB, in powers of ten.
@@ -21,62 +22,41 @@ const INSTALLATION: [&str; 4] =
     ["/etc/master-target", "/usr/bin", "/usr/local/ASR", "/var/lib/master-target"];
 
 /// Why a disk cannot be the retention volume.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ineligible {
     /// This machine runs from it.
-    #[error("this machine runs from it ({place} lies on it): name another disk")]
     System {
         /// `/`, `/boot`, …
         place: String,
     },
     /// The master target itself lies on it.
-    #[error("the master target itself is installed on it ({place} lies on it): name another disk")]
     Installation {
         /// Where it is mounted.
         place: String,
     },
     /// It holds a replica.
-    #[error("it is the target disk of a replicated item: name another disk")]
     Target,
     /// Swap goes to it, or did.
-    #[error(
-        "it is swap space: name another disk, or take this one from swap (swapoff, and its line in /etc/fstab) and \
-             erase it with wipefs -a {device}"
-    )]
     Swap {
         /// The device with the swap space.
         device: String,
     },
     /// LVM uses it.
-    #[error(
-        "LVM uses it ({shown}): name another disk, or take this one from LVM (lvchange -an, vgreduce, pvremove)"
-    )]
     Lvm {
-        /// What was found.
-        shown: String,
+        /// The logical volume on it, or the volume group.
+        name: Option<String>,
     },
     /// Software RAID uses it.
-    #[error(
-        "it is part of a software RAID{}: name another disk, or take this one out (mdadm --stop, --zero-superblock)",
-        array.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
-    )]
     Raid {
         /// The array that runs.
         array: Option<String>,
     },
     /// It is encrypted.
-    #[error(
-        "it is encrypted (LUKS), so what it holds cannot be seen: name another disk, or erase this one with wipefs -a \
-             {device} when nothing on it is wanted"
-    )]
     Encrypted {
         /// Its node.
         device: String,
     },
     /// It is mounted somewhere else.
-    #[error(
-        "{device} is mounted at {place}: umount {place}, remove its line from /etc/fstab, and run this again"
-    )]
     Mounted {
         /// What is mounted.
         device: String,
@@ -84,25 +64,18 @@ pub enum Ineligible {
         place: String,
     },
     /// Another device lies on it.
-    #[error("{0}")]
     Held(Use),
     /// A program has it for itself.
-    #[error("it is locked: {by}; end that, and run this again")]
     Locked {
         /// Which, as far as it is known.
         by: String,
     },
     /// The volume is mounted from a partition of it.
-    #[error(
-        "what is mounted as the retention volume is its partition {partition}, and a retention volume takes a whole \
-             disk: prepare another one with another --mount-point, copy the items to it, and mount that one here"
-    )]
     Partition {
         /// The partition.
         partition: String,
     },
     /// It holds a FAT file system.
-    #[error("it holds a FAT file system, on which no journal can be kept: to erase it, give {}", erase(uuid.as_ref(), device))]
     Fat {
         /// Its UUID.
         uuid: Option<String>,
@@ -110,11 +83,6 @@ pub enum Ineligible {
         device: String,
     },
     /// It holds a file system that is not the retention volume's.
-    #[error(
-        "it holds a file system ({shown}): {}to erase it, give {}",
-        keep.as_ref().map(|place| format!("to keep it as the retention volume, mount it at {place} and run this again; ")).unwrap_or_default(),
-        erase(uuid.as_ref(), device)
-    )]
     OtherFileSystem {
         /// Which, with its label.
         shown: String,
@@ -126,11 +94,6 @@ pub enum Ineligible {
         device: String,
     },
     /// It is divided into partitions.
-    #[error(
-        "it has a partition table ({table}{}), and the whole disk is needed: see what is on it with lsblk -f {device}, and \
-         erase the table with wipefs -a {device} when nothing of it is wanted",
-        holds.iter().map(|part| format!("; {part}")).collect::<String>()
-    )]
     PartitionTable {
         /// mbr or gpt.
         table: String,
@@ -140,30 +103,19 @@ pub enum Ineligible {
         device: String,
     },
     /// It cannot be read.
-    #[error(
-        "it cannot be read, so what it holds is not known: run this as root; if that was done, see dmesg"
-    )]
     Unreadable,
     /// It cannot be written.
-    #[error("it can only be read: see whether its VMDK is attached as independent or read-only, and dmesg")]
     ReadOnly,
     /// It can be taken out.
-    #[error("its medium can be taken out: name a disk that stays")]
     Removable,
     /// It has no capacity.
-    #[error("its capacity is zero: attach its VMDK again, or name another disk")]
     NoCapacity,
     /// It cannot be told from others.
-    #[error("it has no SCSI id, {}", no_id(*reason))]
     NoScsiId {
         /// Why.
         reason: NoScsiId,
     },
     /// It is known by two ids.
-    #[error(
-        "it tells the SCSI id {id}, but udev, multipath or another path knows it as {other}: run udevadm trigger, and see \
-         mtctl disks until they agree"
-    )]
     TwoIds {
         /// Its own word.
         id: ScsiId,
@@ -171,32 +123,105 @@ pub enum Ineligible {
         other: ScsiId,
     },
     /// Other disks have its id.
-    #[error("{0}")]
     Copies(Box<Duplicates>),
 }
 
-fn erase(uuid: Option<&String>, device: &str) -> String {
-    match uuid {
-        Some(uuid) => format!("--reformat {uuid}"),
-        None => format!("it has no UUID that could be named: wipefs -a {device}"),
-    }
-}
-
-fn no_id(reason: NoScsiId) -> &'static str {
-    match reason {
-        NoScsiId::EnableUuidUnset => {
-            "because disk.EnableUUID is not set: shut this machine down, set disk.EnableUUID = TRUE in its configuration \
-             parameters, and start it"
-        }
-        NoScsiId::Garbled => {
-            "because what it tells cannot be used: see sg_vpd --page=di, and name another disk"
-        }
-        NoScsiId::NotScsi => "because it is no SCSI disk: name a disk on a SCSI controller",
-        NoScsiId::NoneGiven => "because it tells none: name another disk",
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what(), self.remedy())
     }
 }
 
 impl Ineligible {
+    /// What was found.
+    pub fn what(&self) -> String {
+        match self {
+            Ineligible::System { place } => format!("this machine runs from it ({place} lies on it)"),
+            Ineligible::Installation { place } => {
+                format!("the master target is installed on it ({place} lies on it)")
+            }
+            Ineligible::Target => "it is the target disk of a replicated item".into(),
+            Ineligible::Swap { device } => format!("{device} is swap space"),
+            Ineligible::Lvm { name } => format!("LVM uses it{}", in_brackets(name.as_ref())),
+            Ineligible::Raid { array } => {
+                format!("it is part of a software RAID{}", in_brackets(array.as_ref()))
+            }
+            Ineligible::Encrypted { .. } => "it is encrypted (LUKS), so what it holds cannot be seen".into(),
+            Ineligible::Mounted { device, place } => format!("{device} is mounted at {place}"),
+            Ineligible::Held(one) => one.to_string(),
+            Ineligible::Locked { by } => format!("it is locked ({by})"),
+            Ineligible::Partition { partition } => {
+                format!(
+                    "the volume lies on its partition {partition}, and a retention volume takes a whole disk"
+                )
+            }
+            Ineligible::Fat { .. } => "it holds a FAT file system, on which no journal can be kept".into(),
+            Ineligible::OtherFileSystem { shown, .. } => format!("it holds a file system ({shown})"),
+            Ineligible::PartitionTable { table, holds, .. } => {
+                let holds: String = holds.iter().map(|part| format!("; {part}")).collect();
+                format!("it has a partition table ({table}{holds}), and the whole disk is needed")
+            }
+            Ineligible::Unreadable => "it cannot be read, so what it holds is not known".into(),
+            Ineligible::ReadOnly => "it can only be read".into(),
+            Ineligible::Removable => "its medium can be taken out".into(),
+            Ineligible::NoCapacity => "its capacity is zero".into(),
+            Ineligible::NoScsiId { reason } => format!("its SCSI id: {reason}"),
+            Ineligible::TwoIds { id, other } => {
+                format!("it tells the SCSI id {id}, but udev, multipath or another path knows it as {other}")
+            }
+            Ineligible::Copies(copies) => copies.to_string(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        const ANOTHER: &str = "name another disk";
+        match self {
+            Ineligible::System { .. } | Ineligible::Installation { .. } | Ineligible::Target => ANOTHER.into(),
+            Ineligible::Removable => "name a disk that stays".into(),
+            Ineligible::Copies(_) | Ineligible::Held(_) => format!("do that, or {ANOTHER}"),
+            Ineligible::Swap { device } => format!(
+                "{ANOTHER}, or take this one from swap (swapoff, and its line in /etc/fstab) and erase it with wipefs -a \
+                 {device}"
+            ),
+            Ineligible::Lvm { .. } => {
+                format!("{ANOTHER}, or take this one from LVM (lvchange -an, vgreduce, pvremove)")
+            }
+            Ineligible::Raid { .. } => {
+                format!("{ANOTHER}, or take this one out (mdadm --stop, then mdadm --zero-superblock)")
+            }
+            Ineligible::Encrypted { device } => {
+                format!("{ANOTHER}, or erase this one with wipefs -a {device} when nothing on it is wanted")
+            }
+            Ineligible::Mounted { place, .. } => {
+                format!("umount {place}, remove its line from /etc/fstab, and run this again")
+            }
+            Ineligible::Locked { .. } => "end the program that has it, and run this again".into(),
+            Ineligible::Partition { .. } => {
+                "prepare another disk with another --mount-point, copy the items to it, and mount that one here".into()
+            }
+            Ineligible::Fat { uuid, device } => format!("to erase it, {}", erase(uuid.as_ref(), device)),
+            Ineligible::OtherFileSystem { uuid, keep, device, .. } => {
+                let keep = keep.as_ref().map(|place| {
+                    format!("to keep it as the retention volume, mount it at {place} and run this again; ")
+                });
+                format!("{}to erase it, {}", keep.unwrap_or_default(), erase(uuid.as_ref(), device))
+            }
+            Ineligible::PartitionTable { device, .. } => format!(
+                "see what is on it with lsblk -f {device}, and erase the table with wipefs -a {device} when nothing of it is \
+                 wanted"
+            ),
+            Ineligible::Unreadable => "run this as root; if that was done, see dmesg".into(),
+            Ineligible::ReadOnly => "see dmesg, and whether its VMDK is attached read-only".into(),
+            Ineligible::NoCapacity => "attach its VMDK again, or name another disk".into(),
+            Ineligible::NoScsiId { reason: NoScsiId::EnableUuidUnset } => {
+                "shut this machine down, set disk.EnableUUID = TRUE in its configuration parameters, and start it".into()
+            }
+            Ineligible::NoScsiId { .. } => "name a SCSI disk that tells one".into(),
+            Ineligible::TwoIds { .. } => "run udevadm trigger, and see mtctl disks until they agree".into(),
+        }
+    }
+
     /// Name of the rule that is broken; for programs.
     pub fn rule(&self) -> &'static str {
         match self {
@@ -222,6 +247,17 @@ impl Ineligible {
             Ineligible::TwoIds { .. } => "two-scsi-ids",
             Ineligible::Copies(_) => "copies",
         }
+    }
+}
+
+fn in_brackets(name: Option<&String>) -> String {
+    name.map(|name| format!(" ({name})")).unwrap_or_default()
+}
+
+fn erase(uuid: Option<&String>, device: &str) -> String {
+    match uuid {
+        Some(uuid) => format!("give --reformat {uuid}"),
+        None => format!("wipefs -a {device}: it has no UUID that could be named"),
     }
 }
 
@@ -301,9 +337,7 @@ fn of_uses(disk: &AttachedDisk, mount_point: &Path) -> Vec<Ineligible> {
                 Ineligible::Mounted { device: device.clone(), place: place.clone() }
             }
             Use::Swap { device } => Ineligible::Swap { device: device.clone() },
-            Use::LogicalVolume { name } => {
-                Ineligible::Lvm { shown: format!("the logical volume {name} lies on it") }
-            }
+            Use::LogicalVolume { name } => Ineligible::Lvm { name: Some(name.clone()) },
             Use::Raid { name } => Ineligible::Raid { array: Some(name.clone()) },
             Use::Opened { by } => Ineligible::Locked { by: by.clone() },
             Use::KeptForRetention => continue,
@@ -331,12 +365,7 @@ fn of_contents(disk: &AttachedDisk, mount_point: &Path, known: &[String]) -> Opt
         Signature::Swap => Ineligible::Swap { device },
         Signature::Encrypted => Ineligible::Encrypted { device },
         Signature::RaidMember => Ineligible::Raid { array: None },
-        Signature::LvmMember { group } => Ineligible::Lvm {
-            shown: match group {
-                Some(group) => format!("it is a physical volume of the group {group}"),
-                None => "it is a physical volume".to_owned(),
-            },
-        },
+        Signature::LvmMember { group } => Ineligible::Lvm { name: group.clone() },
         Signature::PartitionTable { name } => Ineligible::PartitionTable {
             table: name.clone(),
             holds: disk.partitions.iter().map(|part| holds(&part.name, part.signature.as_ref())).collect(),

@@ -152,8 +152,7 @@ impl Run<'_> {
     /// go for mke2fs, which refuses a device that is in use as well.
     fn prove(&self, device: &str) -> Result<()> {
         let (disk, inventory) = self.look_again()?;
-        let known = look::known(self.request, Some(&self.record));
-        look::check_eligible(self.system, &inventory, &disk, &self.plan.mount_point, &known)?;
+        look::check_eligible(self.system, &inventory, &disk, self.request, Some(&self.record))?;
         let id = self.plan.disk.scsi_id.to_string();
         let number = disk.map.as_ref().filter(|map| map.name == id).map(|map| map.number);
         let open = FileDisk::open(self.system.path(device), Access::Write, Caching::PageCache)

@@ -2,7 +2,7 @@
 
 use super::ledger::{self, Record};
 use super::{ChosenDisk, Plan, Refusal, Request, Step, place};
-use crate::eligibility::{RECOMMENDED, is_mounted_at, is_named, judge, locked};
+use crate::eligibility::{Ineligible, RECOMMENDED, is_mounted_at, is_named, judge, locked};
 use crate::error::{Error, Result};
 use crate::ext4::{self, LABEL};
 use crate::fstab::{Edit, Fstab, Wanted};
@@ -33,7 +33,7 @@ pub(super) fn look(system: &System, request: &Request, fresh: FileSystemUuid) ->
         }
         foreign => (None, foreign),
     };
-    check_eligible(system, &inventory, disk, &mount_point, &known(request, record.as_ref()))?;
+    check_eligible(system, &inventory, disk, request, record.as_ref())?;
     let id = disk.scsi_id.clone().ok_or_else(|| unidentified(disk))?;
     let mounts = mounts::read(system)?;
     let view = View { system, inventory: &inventory, disk, id, mount_point, record, mounts: &mounts };
@@ -55,22 +55,25 @@ pub(super) fn inventory(system: &System, request: &Request, mount_point: &Path) 
     inventory
 }
 
-/// UUIDs of file systems that are no reason to refuse the disk.
-pub(super) fn known(request: &Request, record: Option<&Record>) -> Vec<String> {
-    let own = record.and_then(Record::file_system).map(|uuid| uuid.to_string());
-    request.reformat.iter().cloned().chain(own).collect()
-}
-
+/// Looks at every rule; a file system that is ours, or was named, breaks none.
 pub(super) fn check_eligible(
     system: &System,
     inventory: &Inventory,
     disk: &AttachedDisk,
-    mount_point: &Path,
-    known: &[String],
+    request: &Request,
+    record: Option<&Record>,
 ) -> Result<()> {
-    let mut broken = judge(inventory, disk, mount_point, known);
+    let own = record.and_then(Record::file_system).map(|uuid| uuid.to_string());
+    let known: Vec<String> = request.reformat.iter().cloned().chain(own).collect();
+    let mount_point = place::plain(&request.mount_point)?;
+    let mut broken = judge(inventory, disk, &mount_point, &known);
     if broken.is_empty() {
         broken.extend(locked(system, disk));
+    }
+    // That fstab means it for the retention volume makes it no less a target.
+    let is_it = |target: &String| inventory.find(system, target).is_ok_and(|found| found.name == disk.name);
+    if !broken.contains(&Ineligible::Target) && request.targets.iter().any(is_it) {
+        broken.push(Ineligible::Target);
     }
     match broken.is_empty() {
         true => Ok(()),
@@ -80,7 +83,7 @@ pub(super) fn check_eligible(
 
 fn unidentified(disk: &AttachedDisk) -> Error {
     let reason = disk.no_scsi_id.unwrap_or(NoScsiId::NoneGiven);
-    let broken = vec![crate::eligibility::Ineligible::NoScsiId { reason }];
+    let broken = vec![Ineligible::NoScsiId { reason }];
     Refusal::Ineligible { disk: disk.name.clone(), broken }.into()
 }
 
