@@ -49,6 +49,7 @@ pub use disk_file::FileDisk;
 pub use error::{Error, Result};
 pub use folder::HostFolder;
 pub use handle::Caching;
+pub use holder::opened_by;
 pub use inventory::Inventory;
 pub use paths::has_path;
 pub use scsi_id::ScsiId;

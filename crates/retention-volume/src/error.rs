@@ -1,6 +1,8 @@
 //! The error of the retention volume.
 
+use crate::fstab::Conflict;
 use crate::marker::MARKER;
+use crate::prepare::Refusal;
 use crate::{FileSystemUuid, VolumeId};
 use disk::Class;
 use std::path::PathBuf;
@@ -128,7 +130,16 @@ pub enum Error {
         /// What the system or the program said.
         said: String,
     },
-    /// The machine or a program of it failed.
+    /// A preparation was refused or stopped.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// fstab is another one than the edit was planned for.
+    #[error("/etc/fstab was changed by someone else in this moment, so it was left alone: run this again")]
+    FstabChanged,
+    /// fstab holds what cannot be joined with the entry of the retention volume.
+    #[error(transparent)]
+    Fstab(#[from] Conflict),
+    /// Something on this machine failed.
     #[error(transparent)]
     Machine(#[from] block_device::Error),
     /// A file or folder failed.
@@ -145,11 +156,14 @@ impl Error {
             | Error::NotPrepared { .. }
             | Error::NoMarker { .. }
             | Error::OtherDevice { .. }
-            | Error::NotRestored { .. } => Class::Retry,
+            | Error::NotRestored { .. }
+            | Error::FstabChanged => Class::Retry,
             Error::OtherVolume { .. }
             | Error::OtherFileSystem { .. }
             | Error::NeedsRepair { .. }
-            | Error::BadItemName { .. } => Class::Operator,
+            | Error::BadItemName { .. }
+            | Error::Refused(_)
+            | Error::Fstab(_) => Class::Operator,
             Error::BadMarker { .. } => Class::Corrupt,
             Error::Machine(error) => error.class(),
             Error::Storage(error) => error.class(),

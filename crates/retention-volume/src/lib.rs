@@ -18,8 +18,12 @@
 //!         web01/                  the journal of one item
 //! ```
 
+pub mod eligibility;
 mod error;
+mod ext4;
+pub mod fstab;
 mod marker;
+pub mod prepare;
 mod restore;
 mod sight;
 mod volume;

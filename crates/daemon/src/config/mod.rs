@@ -23,8 +23,10 @@ pub const DEFAULT_PATH: &str = "/etc/master-target/mtd.toml";
 /// Where `mtctl` looks for the daemon.
 pub const DEFAULT_SOCKET: &str = "/run/master-target/mtd.sock";
 
-const DEFAULT_STATE: &str = "/var/lib/master-target";
-const DEFAULT_RETENTION: &str = "/mnt/retention";
+/// Where the daemon keeps its own state, unless the configuration says otherwise.
+pub(crate) const DEFAULT_STATE: &str = "/var/lib/master-target";
+/// Where the retention volume is, unless the configuration says otherwise.
+pub(crate) const DEFAULT_RETENTION: &str = "/mnt/retention";
 
 /// A master target serves at most so many disks in one item: more than a VMware machine can have attached.
 const MAX_DISKS: usize = 60;

@@ -1,9 +1,9 @@
 //! Carries out a command and prints what came of it.
 
-use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
+use super::cli::{Arguments, Command, PointsArguments, RetentionCommand, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disk_maps, disks, partitions, table};
+use super::{check, disk_maps, disks, partitions, retention, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -34,6 +34,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Disks(disks) if disks.map || disks.unmap => return disk_maps::run(disks, arguments.json),
         Command::Disks(disks) => return disks::run(disks, arguments.json),
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
+        Command::Retention(RetentionCommand::Prepare(prepare)) => {
+            return retention::prepare::run(prepare, arguments.json);
+        }
         Command::Check(check) => return check::run(check, arguments.json),
         _ => {}
     }
@@ -110,7 +113,7 @@ fn call(command: &Command) -> Call {
         Command::Resume { item } => Call::Resume { item: item.clone() },
         Command::Resync { item } => Call::Resync { item: item.clone() },
         Command::Version => Call::Version,
-        Command::Disks(_) | Command::Partitions(_) | Command::Check(_) => {
+        Command::Disks(_) | Command::Partitions(_) | Command::Retention(_) | Command::Check(_) => {
             unreachable!("carried out without the daemon")
         }
     }
