@@ -63,6 +63,7 @@ pub(crate) enum Outcome {
     /// The retention volume is full and nothing could be given up; the batch waits.
     NoRoom {
         prepared: Prepared,
+        room: Option<PruneReport>,
     },
     Applied {
         bytes: u64,
@@ -333,13 +334,17 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
             Err(error) if error.class() == disk::Class::Full => {
                 // A rollback waits for room: what would be given up may be the point that it restores.
                 if let BatchKind::Rollback { .. } = batch.header.kind {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
+                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded }, room });
                 }
                 let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
-                if freed.bytes == 0 {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
+                let freed_any = freed.bytes > 0;
+                room = Some(match room {
+                    Some(before) => before.followed_by(freed),
+                    None => freed,
+                });
+                if !freed_any {
+                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded }, room });
                 }
-                room = Some(freed);
             }
             Err(error) => return Err(error.into()),
         }
