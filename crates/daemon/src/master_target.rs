@@ -3,11 +3,12 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::item::{ItemHandle, Order, Place, Surroundings};
+use crate::retention;
 use crate::test_failover::TestFailovers;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// A running master target.
@@ -17,6 +18,8 @@ pub(crate) struct MasterTarget {
     /// Where sources connect: the port is known only now when the configuration left it open.
     pub(crate) listen: SocketAddr,
     pub(crate) items: Vec<ItemHandle>,
+    /// The retention volume, as the steward last saw it.
+    pub(crate) retention: watch::Sender<retention::Report>,
     pub(crate) test_failovers: Arc<TestFailovers>,
 }
 
@@ -33,7 +36,8 @@ impl MasterTarget {
         let (items, tasks) = config.items.iter().map(start).unzip();
         let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
         let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
-        (MasterTarget { config, clock, listen, items, test_failovers }, tasks)
+        let retention = watch::Sender::default();
+        (MasterTarget { config, clock, listen, items, retention, test_failovers }, tasks)
     }
 
     /// Has every item finish what is in flight and close, all at the same time.
