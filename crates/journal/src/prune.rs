@@ -73,7 +73,7 @@ impl Journal {
     }
 
     fn begin_report(&self) -> Result<PruneReport> {
-        Ok(PruneReport { before: self.oldest_point()?, ..PruneReport::default() })
+        Ok(PruneReport { before: self.oldest_point()?.map(|point| point.number), ..PruneReport::default() })
     }
 
     /// The highest batch whose before-images the newest point can do without.

@@ -220,7 +220,7 @@ pub struct PruneReport {
     /// Bytes freed.
     pub bytes: u64,
     /// The oldest recovery point that there was before.
-    pub before: Option<BatchSummary>,
+    pub before: Option<BatchNumber>,
     /// The oldest recovery point that is left.
     pub oldest: Option<BatchSummary>,
     /// The oldest pinned point that was given up: its views can no longer be read.
@@ -231,9 +231,9 @@ impl PruneReport {
     /// True when points of a window were given up that reaches back to `keep_from`: the newest point that was received
     /// not after that belongs to it too.
     pub fn shrank(&self, keep_from: u64) -> bool {
-        let number = |point: &Option<BatchSummary>| point.as_ref().map(|point| point.number);
-        number(&self.before) != number(&self.oldest)
-            && self.oldest.as_ref().is_some_and(|oldest| oldest.header.receive_time > keep_from)
+        self.oldest.as_ref().is_some_and(|oldest| {
+            self.before != Some(oldest.number) && oldest.header.receive_time > keep_from
+        })
     }
 
     /// What this and a later pruning did together.

@@ -63,7 +63,8 @@ pub(crate) enum Outcome {
     /// The retention volume is full and nothing could be given up; the batch waits.
     NoRoom {
         prepared: Prepared,
-        room: Option<PruneReport>,
+        /// What was given up, and was not enough.
+        room: Option<Box<PruneReport>>,
     },
     Applied {
         bytes: u64,
@@ -333,17 +334,18 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
             }
             Err(error) if error.class() == disk::Class::Full => {
                 // A rollback waits for room: what would be given up may be the point that it restores.
-                if let BatchKind::Rollback { .. } = batch.header.kind {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded }, room });
+                let mut waits = matches!(batch.header.kind, BatchKind::Rollback { .. });
+                if !waits {
+                    let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
+                    waits = freed.bytes == 0;
+                    room = Some(match room {
+                        Some(before) => before.followed_by(freed),
+                        None => freed,
+                    });
                 }
-                let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
-                let freed_any = freed.bytes > 0;
-                room = Some(match room {
-                    Some(before) => before.followed_by(freed),
-                    None => freed,
-                });
-                if !freed_any {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded }, room });
+                if waits {
+                    let prepared = Prepared { batch, encoded };
+                    return Ok(Outcome::NoRoom { prepared, room: room.map(Box::new) });
                 }
             }
             Err(error) => return Err(error.into()),

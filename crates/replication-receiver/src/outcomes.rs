@@ -17,7 +17,7 @@ impl Item {
                 self.pipeline.journaled(batch, number);
             }
             Outcome::NoRoom { prepared, room } => {
-                self.pruned(now, room, actions);
+                self.pruned(now, room.map(|report| *report), actions);
                 self.pipeline.found_no_room(prepared);
                 actions.push(Action::Notice(Notice::NoRoom));
             }

@@ -98,6 +98,9 @@ pub enum Command {
     Partitions(PartitionsArguments),
     /// Whether this machine is ready to be a master target, and how to make it so; needs no daemon
     Check(CheckArguments),
+    /// The volume that holds the journals
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Versions of mtctl and of the daemon
     Version,
 }
@@ -191,6 +194,17 @@ pub struct PointsArguments {
     pub limit: u32,
 }
 
+/// What to do about the retention volume.
+#[derive(Debug, Subcommand)]
+pub enum RetentionCommand {
+    /// Who uses how much of it, how far back recovery points will reach, and how large it would have to be
+    Status {
+        /// The daemon's configuration, for when it does not run.
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
+}
+
 /// What to do about test failovers.
 #[derive(Debug, Subcommand)]
 pub enum TestFailoverCommand {
@@ -280,6 +294,8 @@ mod tests {
             "mtctl check --fix --yes",
             "mtctl check --undo",
             "mtctl check --attest snapshots --by eve",
+            "mtctl retention status",
+            "mtctl retention status --json --config /tmp/mtd.toml",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -14,4 +14,4 @@ mod steward;
 mod words;
 
 pub(crate) use shares::Allowance;
-pub(crate) use steward::{ItemReport, Report, run};
+pub(crate) use steward::{ItemReport, Report, journal_on_disk, run};

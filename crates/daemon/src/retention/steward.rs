@@ -120,7 +120,7 @@ struct ItemSight {
 fn look(place: &Place, requests: Vec<Request>) -> Sight {
     let items = requests.into_iter().map(|request| match &request.storage {
         Some(storage) => look_at(storage.journal(), &request),
-        None => ItemSight { bytes: closed_journal(&place.folder, &request.name), ..ItemSight::default() },
+        None => ItemSight { bytes: journal_on_disk(&place.folder, &request.name), ..ItemSight::default() },
     });
     // The room is read last: what was written meanwhile is counted as other files, and not missed.
     let items = items.collect();
@@ -150,8 +150,8 @@ fn look_at(journal: &journal::Journal, request: &Request) -> ItemSight {
     }
 }
 
-/// Bytes of a journal that nobody has open.
-fn closed_journal(folder: &Path, item: &str) -> u64 {
+/// Bytes of a journal that nobody need have open.
+pub(crate) fn journal_on_disk(folder: &Path, item: &str) -> u64 {
     let Ok(files) = std::fs::read_dir(folder.join("items").join(item)) else { return 0 };
     files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

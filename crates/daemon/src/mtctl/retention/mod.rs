@@ -1,0 +1,13 @@
+//! `mtctl retention`: the volume that holds the journals.
+
+mod status;
+
+use super::cli::{Arguments, RetentionCommand};
+use super::run::Outcome;
+
+/// Carries out a command about the retention volume.
+pub(super) fn run(command: &RetentionCommand, arguments: &Arguments) -> Outcome {
+    match command {
+        RetentionCommand::Status { config } => status::run(config, &arguments.socket, arguments.json),
+    }
+}
