@@ -189,7 +189,9 @@ impl Journal {
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for segment in self.segments().iter() {
-            usage.bytes += segment.file_size();
+            let bytes = segment.file_size();
+            usage.bytes += bytes;
+            usage.largest = usage.largest.max(bytes);
             usage.segments += 1;
             usage.rebuilt_indexes += u64::from(segment.is_rebuilt());
             segment.totals(|totals| {

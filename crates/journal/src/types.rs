@@ -255,6 +255,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Bytes of the largest segment: pruning may free so many more than it is asked to.
+    pub largest: u64,
     /// Extents.
     pub extents: u64,
     /// Bytes that the extents cover: what was overwritten.

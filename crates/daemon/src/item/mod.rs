@@ -81,7 +81,7 @@ pub(crate) struct ItemHandle {
     orders: mpsc::Sender<Ordered>,
     snapshot: watch::Receiver<Snapshot>,
     allowance: watch::Sender<Allowance>,
-    report: watch::Sender<ItemReport>,
+    report: watch::Sender<Option<ItemReport>>,
 }
 
 impl ItemHandle {
@@ -120,11 +120,11 @@ impl ItemHandle {
 
     /// Takes down what the steward found out about its journal.
     pub(crate) fn tell(&self, report: ItemReport) {
-        self.report.send_replace(report);
+        self.report.send_replace(Some(report));
     }
 
-    /// What the steward last found out about its journal.
-    pub(crate) fn report(&self) -> ItemReport {
+    /// What the steward last found out about its journal, once it has looked.
+    pub(crate) fn report(&self) -> Option<ItemReport> {
         self.report.borrow().clone()
     }
 

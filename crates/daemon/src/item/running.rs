@@ -279,8 +279,9 @@ impl Running {
             Notice::Pruned(report) => pruned(&report),
             Notice::WindowShrunk(report) => {
                 pruned(&report);
-                alerts.raise(AlertKind::WindowShrunk, now, self.window_shrunk(&report, now));
-                self.shrunk_to = report.oldest.map(|point| point.header.receive_time);
+                let oldest = report.oldest.map_or(now, |point| point.header.receive_time);
+                self.shrunk_to = Some(oldest);
+                alerts.raise(AlertKind::WindowShrunk, now, self.window_shrunk(oldest, now));
             }
             Notice::NoRoom => tracing::error!("the retention volume is full and nothing can be given up"),
             Notice::Fenced { why, class } => self.ended = Some(Ended::Fenced(Problem::new(class, why))),
@@ -296,9 +297,8 @@ impl Running {
         }
     }
 
-    fn window_shrunk(&self, report: &PruneReport, now: Time) -> String {
+    fn window_shrunk(&self, oldest: Time, now: Time) -> String {
         let wanted = time::format_duration(nanos(self.config.policy.window));
-        let oldest = report.oldest.as_ref().map_or(now, |point| point.header.receive_time);
         let (why, next) = match self.allowance {
             Allowance::Maximum(most) => (
                 format!("its journal may take {} (max_journal)", Bytes(most)),
@@ -323,6 +323,8 @@ impl Running {
         let oldest = self.shrunk_to.unwrap_or(since);
         if now > oldest.saturating_add(nanos(self.config.policy.window)) {
             alerts.clear(AlertKind::WindowShrunk);
+        } else {
+            alerts.raise(AlertKind::WindowShrunk, now, self.window_shrunk(oldest, now));
         }
     }
 

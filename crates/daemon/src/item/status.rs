@@ -169,7 +169,7 @@ impl Snapshot {
     }
 
     /// The item as the local API shows it. This asks the journal, so it runs on a thread that may block.
-    pub(crate) fn describe(&self, config: &config::Item, report: ItemReport) -> ItemStatus {
+    pub(crate) fn describe(&self, config: &config::Item, report: Option<ItemReport>) -> ItemStatus {
         let engine = match &self.condition {
             Condition::Open(status) => Some(status),
             _ => None,
@@ -181,6 +181,12 @@ impl Snapshot {
             target: disk.target.display().to_string(),
             size: size(n),
         });
+        // Of the same moment as the room on the volume, as soon as that is known.
+        let bytes = match &report {
+            Some(report) => report.bytes,
+            None => journal.map_or(0, |journal| journal.usage().bytes),
+        };
+        let report = report.unwrap_or_default();
         ItemStatus {
             name: config.name.clone(),
             state: self.condition.state(),
@@ -191,7 +197,7 @@ impl Snapshot {
             protected_until: engine.and_then(|status| status.protected_until),
             newest_point: journal.and_then(|journal| newest_point(journal)),
             oldest_point: journal.and_then(|journal| journal.oldest_point().ok().flatten()).map(point),
-            journal_bytes: journal.map_or(report.bytes, |journal| journal.usage().bytes),
+            journal_bytes: bytes,
             journal_bytes_per_second: report.bytes_per_second,
             min_journal_bytes: report.min_bytes,
             max_journal_bytes: report.max_bytes,

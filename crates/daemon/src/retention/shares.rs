@@ -26,7 +26,7 @@ pub(crate) struct Share {
     pub(crate) min: u64,
     /// Bytes that it takes at most.
     pub(crate) max: Option<u64>,
-    /// Bytes in a segment: the engine frees so many at a time.
+    /// Bytes of its largest segment: the engine frees whole ones, so up to so many more than it is asked to.
     pub(crate) grain: u64,
     /// Bytes a second that it grows by.
     pub(crate) rate: u64,

@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 const EVERY: Duration = Duration::from_secs(1);
 /// A volume that does not answer for so long is said to be unknown.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// An item whose journal is above its limit and has not become smaller for so long cannot give anything up…
+/// An item whose journal is above its limit and has given nothing for so long cannot…
 const OBEYED_WITHIN: Time = 5 * SECOND;
 /// …and is asked again after this.
 const LEFT_OUT_FOR: Time = 30 * SECOND;
@@ -109,7 +109,7 @@ struct Sight {
 #[derive(Clone, Debug, Default)]
 struct ItemSight {
     bytes: u64,
-    /// Bytes of a segment, on average.
+    /// Bytes of its largest segment.
     grain: u64,
     appended: Option<u64>,
     oldest: Option<BatchSummary>,
@@ -142,7 +142,7 @@ fn look_at(journal: &journal::Journal, request: &Request) -> ItemSight {
     });
     ItemSight {
         bytes: usage.bytes,
-        grain: usage.bytes.div_ceil(usage.segments.max(1)),
+        grain: usage.largest,
         appended: Some(journal.appended().0),
         oldest: journal.oldest_point().ok().flatten(),
         newest: journal.newest_point().ok().flatten(),
@@ -169,9 +169,9 @@ struct Steward {
 #[derive(Default)]
 struct Holding {
     growth: GrowthRate,
-    /// Bytes at the last look.
-    bytes: u64,
-    /// Since when it is above its limit and has not become smaller.
+    /// What was seen at the last look.
+    last: ItemSight,
+    /// Since when it is above its limit and has given nothing up.
     above_since: Option<Time>,
     left_out_until: Time,
     /// Receive time of the newest application-consistent point there ever was.
@@ -216,7 +216,7 @@ impl Steward {
             shares.push(holding.share(now, seen, &snapshot, &item.config.policy, capacity));
         }
         let found = match &sight.space {
-            Ok(space) => self.manage(target, now, *space, &shares),
+            Ok(space) => self.manage(target, now, *space, &sight.items, &shares),
             Err(error) => {
                 tracing::debug!("no room is known: {error}");
                 self.alerts.clear(AlertKind::RetentionFilling);
@@ -227,16 +227,21 @@ impl Steward {
     }
 
     /// Shares the room out, and tells when it gets scarce.
-    fn manage(&mut self, target: &MasterTarget, now: Time, space: Space, shares: &[Share]) -> Forecast {
+    fn manage(
+        &mut self,
+        target: &MasterTarget,
+        now: Time,
+        space: Space,
+        seen: &[ItemSight],
+        shares: &[Share],
+    ) -> Forecast {
         let rate = shares.iter().map(|share| share.rate).sum();
         let (capacity, available) = (space.capacity.0, space.available.0);
         let headroom = headroom(capacity, rate);
         let allowed = allowances(shares, headroom.saturating_sub(available));
-        for ((item, holding), (share, allowed)) in
-            target.items.iter().zip(&mut self.holdings).zip(shares.iter().zip(&allowed))
-        {
-            holding.watch_obedience(now, share, *allowed);
-            item.allow(*allowed);
+        for (n, (item, holding)) in target.items.iter().zip(&mut self.holdings).enumerate() {
+            holding.watch_obedience(now, &seen[n], &shares[n], allowed[n]);
+            item.allow(allowed[n]);
         }
         if allowed.iter().any(|allowed| matches!(allowed, Allowance::Shortage(_))) {
             self.asked_at = Some(now);
@@ -330,10 +335,12 @@ impl Holding {
     }
 
     /// Finds out when the item gives nothing up though it was asked to.
-    fn watch_obedience(&mut self, now: Time, share: &Share, allowed: Allowance) {
-        let smaller = share.bytes < self.bytes;
-        self.bytes = share.bytes;
-        if share.held || smaller || allowed.bytes().is_none_or(|limit| share.bytes <= limit) {
+    fn watch_obedience(&mut self, now: Time, seen: &ItemSight, share: &Share, allowed: Allowance) {
+        // What came meanwhile hides what went.
+        let came = seen.appended.unwrap_or(0).saturating_sub(self.last.appended.unwrap_or(0));
+        let gave = seen.bytes < self.last.bytes + came;
+        self.last = seen.clone();
+        if share.held || gave || allowed.bytes().is_none_or(|limit| share.bytes <= limit) {
             self.above_since = None;
             return;
         }
