@@ -12,7 +12,8 @@
 //! export of a writable view), export. [`run`] ties them together, tells systemd, and on SIGTERM finishes what is
 //! in flight and closes every image cleanly.
 //!
-//! Items share the retention volume, over which one task keeps watch (`retention`), and a limit of jobs at once, nothing else: what fails in one stays in it. Memory
+//! Items share the retention volume, over which `retention` keeps watch and whose room it shares out among them, and a
+//! limit of jobs at once, nothing else: what fails in one stays in it. Memory
 //! is bounded by constants beside each queue: an item holds at most a few batches, a few lots of frames on their way
 //! to it, and one lot for each connection.
 //!

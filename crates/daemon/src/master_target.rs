@@ -8,7 +8,7 @@ use crate::test_failover::TestFailovers;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// What runs until the master target is shut down.
@@ -25,6 +25,8 @@ pub(crate) struct MasterTarget {
     pub(crate) listen: SocketAddr,
     pub(crate) volume: Volume,
     pub(crate) items: Vec<ItemHandle>,
+    /// The retention volume, as the steward last saw it.
+    pub(crate) retention: watch::Sender<retention::Report>,
     pub(crate) test_failovers: Arc<TestFailovers>,
 }
 
@@ -33,14 +35,16 @@ impl MasterTarget {
     pub(crate) async fn start(config: Config, listen: SocketAddr) -> (MasterTarget, Tasks) {
         let clock = Clock::start();
         let place = Arc::new(Place::new(&config));
-        let (volume, keeper) = retention::start(place.clone(), clock).await;
+        let (volume, keeper) = retention::keep(place.clone(), clock).await;
         let jobs = Arc::new(Semaphore::new(config.limits.jobs));
         let surroundings = Surroundings { clock, jobs, place, volume: volume.clone() };
         let start = |item: &crate::config::Item| ItemHandle::start(item.clone(), surroundings.clone());
         let (items, actors) = config.items.iter().map(start).unzip();
         let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
         let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
-        (MasterTarget { config, clock, listen, volume, items, test_failovers }, Tasks { actors, keeper })
+        let retention = watch::Sender::default();
+        let target = MasterTarget { config, clock, listen, volume, items, retention, test_failovers };
+        (target, Tasks { actors, keeper })
     }
 
     /// Has every item finish what is in flight and close, all at the same time.

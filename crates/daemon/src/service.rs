@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{local, sources};
+use crate::{local, retention, sources};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
@@ -55,6 +55,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         tokio::spawn(local::serve(api, target.clone())),
         tokio::spawn(sources::serve(listener, tls, target.clone())),
         tokio::spawn(keep_systemd_informed(target.clone())),
+        tokio::spawn(retention::share_out(target.clone())),
     ];
     notify(&[NotifyState::Ready]);
     stop.await;

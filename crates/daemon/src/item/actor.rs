@@ -8,6 +8,7 @@ use super::{Input, Order, Ordered, Surroundings};
 use crate::alerts::Alerts;
 use crate::clock::nanos;
 use crate::config;
+use crate::retention::Allowance;
 use change_stream::{Frame, RefusalCode};
 use control_api::{AlertKind, Failure, StartReport};
 use disk::Class;
@@ -30,10 +31,19 @@ pub(super) struct Actor {
     surroundings: Surroundings,
     inputs: mpsc::Receiver<Input>,
     orders: mpsc::Receiver<Ordered>,
+    allowance: watch::Receiver<Allowance>,
     publish: watch::Sender<Snapshot>,
     alerts: Alerts,
     start: Option<StartReport>,
     retries: u32,
+}
+
+/// The actor's ends of its channels.
+pub(super) struct Ends {
+    pub(super) inputs: mpsc::Receiver<Input>,
+    pub(super) orders: mpsc::Receiver<Ordered>,
+    pub(super) allowance: watch::Receiver<Allowance>,
+    pub(super) publish: watch::Sender<Snapshot>,
 }
 
 /// What comes next in an item's life.
@@ -45,15 +55,10 @@ enum Next {
 }
 
 impl Actor {
-    pub(super) fn new(
-        config: Arc<config::Item>,
-        surroundings: Surroundings,
-        inputs: mpsc::Receiver<Input>,
-        orders: mpsc::Receiver<Ordered>,
-        publish: watch::Sender<Snapshot>,
-    ) -> Actor {
+    pub(super) fn new(config: Arc<config::Item>, surroundings: Surroundings, ends: Ends) -> Actor {
+        let Ends { inputs, orders, allowance, publish } = ends;
         let alerts = Alerts::default();
-        Actor { config, surroundings, inputs, orders, publish, alerts, start: None, retries: 0 }
+        Actor { config, surroundings, inputs, orders, allowance, publish, alerts, start: None, retries: 0 }
     }
 
     /// Runs until the item is shut down.
@@ -92,7 +97,8 @@ impl Actor {
         };
         tracing::info!("opened: {}", opened.report.summary);
         self.start = Some(opened.report.clone());
-        let mut running = Running::new(self.config.clone(), self.surroundings.clone(), *opened)?;
+        let allowance = *self.allowance.borrow_and_update();
+        let mut running = Running::new(self.config.clone(), self.surroundings.clone(), *opened, allowance)?;
         self.retries = 0;
         self.alerts.clear(AlertKind::Fenced);
         if manner.start_over {
@@ -137,6 +143,10 @@ impl Actor {
                     at_once = true;
                 }
                 state = volume.becomes_unusable() => running.fence(Problem::of_volume(&state)),
+                Ok(()) = self.allowance.changed() => {
+                    let allowance = *self.allowance.borrow_and_update();
+                    running.allow(allowance, &mut self.alerts);
+                }
                 done = running.job_end() => running.job_done(done, &mut self.alerts),
                 () = sleep_until(wake) => running.tick(&mut self.alerts),
                 Some(input) = self.inputs.recv() => running.input(input, &mut self.alerts),

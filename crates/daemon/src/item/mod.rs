@@ -24,7 +24,7 @@ pub(crate) use status::{Condition, Snapshot, point};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::retention::Volume;
+use crate::retention::{Allowance, ItemReport, Volume};
 use change_stream::Frame;
 use control_api::Failure;
 use journal::BatchNumber;
@@ -80,6 +80,8 @@ pub(crate) struct ItemHandle {
     pub(crate) input: mpsc::Sender<Input>,
     orders: mpsc::Sender<Ordered>,
     snapshot: watch::Receiver<Snapshot>,
+    allowance: watch::Sender<Allowance>,
+    report: watch::Sender<Option<ItemReport>>,
 }
 
 impl ItemHandle {
@@ -89,9 +91,12 @@ impl ItemHandle {
         let (input, inputs) = mpsc::channel(INPUT_QUEUE);
         let (orders, ordered) = mpsc::channel(ORDER_QUEUE);
         let (publish, snapshot) = watch::channel(Snapshot::starting(surroundings.clock.now()));
-        let actor = actor::Actor::new(config.clone(), surroundings, inputs, ordered, publish);
+        let (allowance, allowed) = watch::channel(Allowance::default());
+        let ends = actor::Ends { inputs, orders: ordered, allowance: allowed, publish };
+        let actor = actor::Actor::new(config.clone(), surroundings, ends);
         let task = tokio::spawn(actor.run());
-        (ItemHandle { config, input, orders, snapshot }, task)
+        let report = watch::Sender::default();
+        (ItemHandle { config, input, orders, snapshot, allowance, report }, task)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -106,6 +111,21 @@ impl ItemHandle {
     /// To wait for changes of how it stands.
     pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
+    }
+
+    /// Says how much its journal may take from now on.
+    pub(crate) fn allow(&self, allowance: Allowance) {
+        self.allowance.send_if_modified(|known| std::mem::replace(known, allowance) != allowance);
+    }
+
+    /// Takes down what the steward found out about its journal.
+    pub(crate) fn tell(&self, report: ItemReport) {
+        self.report.send_replace(Some(report));
+    }
+
+    /// What the steward last found out about its journal, once it has looked.
+    pub(crate) fn report(&self) -> Option<ItemReport> {
+        self.report.borrow().clone()
     }
 
     /// Disks and journal, while they are open.

@@ -214,7 +214,10 @@ pub(super) fn open(
     }
     let identity = identity(config, &targets);
     let disks = targets.iter().map(|target| target.disk.clone()).collect();
-    let (storage, recovery) = open_storage(folder, identity, disks, manner)?;
+    let capacity = volume.space()?.capacity.0;
+    let most = config.policy.max_journal.map_or(capacity, |most| most.of(capacity).min(capacity));
+    let options = Options { segment_bytes: segment_bytes(most), ..Options::default() };
+    let (storage, recovery) = open_storage(folder, identity, disks, manner, options)?;
     let volume = volume.id().to_string();
     let opened = Record { volume: Some(volume), disks: known, ..record.clone() };
     if record != opened {
@@ -239,15 +242,22 @@ fn has_journal(folder: &dyn Folder) -> Result<bool, Problem> {
     Ok(names.iter().any(|name| name.ends_with(".journal")))
 }
 
+/// Room is freed by whole segments, so they are small where a journal is: a thousand of them, but neither so small that
+/// most of what is written is headers and syncs, nor larger than is good for anything.
+fn segment_bytes(journal: u64) -> u64 {
+    (journal / 1024).clamp(1 << 20, 256 << 20)
+}
+
 fn open_storage(
     folder: Arc<dyn Folder>,
     identity: Identity,
     disks: Vec<Arc<dyn Disk>>,
     manner: Manner,
+    options: Options,
 ) -> Result<(Storage, Option<RecoveryReport>), Problem> {
     use journal::Error::{Corrupt, Identity as OtherIdentity};
     if has_journal(&*folder)? {
-        match Storage::open(folder.clone(), identity.clone(), disks.clone(), Options::default()) {
+        match Storage::open(folder.clone(), identity.clone(), disks.clone(), options.clone()) {
             Ok((storage, report)) => return Ok((storage, Some(report))),
             Err(Error::Journal(error @ (Corrupt { .. } | OtherIdentity { .. }))) if manner.start_over => {
                 tracing::warn!("the journal and its recovery points are given up: {error}");
@@ -256,7 +266,7 @@ fn open_storage(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((Storage::create(folder, identity, disks, Options::default())?, None))
+    Ok((Storage::create(folder, identity, disks, options)?, None))
 }
 
 fn lost_journal(config: &config::Item, folder: &Arc<dyn Folder>) -> Problem {

@@ -148,6 +148,12 @@ pub struct PartitionsArguments {
 pub enum RetentionCommand {
     /// Make a disk the retention volume: mapped, ext4, mounted now and at boot; needs no daemon
     Prepare(PrepareArguments),
+    /// Who uses how much of it, how far back recovery points will reach, and how large it would have to be
+    Status {
+        /// The daemon's configuration, for when it does not run.
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
 }
 
 /// Which disk is to be the retention volume, and what may be done for it.
@@ -314,6 +320,8 @@ mod tests {
             "mtctl check --fix --yes",
             "mtctl check --undo",
             "mtctl check --attest snapshots --by eve",
+            "mtctl retention status",
+            "mtctl retention status --json --config /tmp/mtd.toml",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

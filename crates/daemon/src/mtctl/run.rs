@@ -1,6 +1,6 @@
 //! Carries out a command and prints what came of it.
 
-use super::cli::{Arguments, Command, PointsArguments, RetentionCommand, TestFailoverCommand};
+use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
 use super::{check, disk_maps, disks, partitions, retention, table};
@@ -34,10 +34,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Disks(disks) if disks.map || disks.unmap => return disk_maps::run(disks, arguments.json),
         Command::Disks(disks) => return disks::run(disks, arguments.json),
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
-        Command::Retention(RetentionCommand::Prepare(prepare)) => {
-            return retention::prepare::run(prepare, arguments.json);
-        }
         Command::Check(check) => return check::run(check, arguments.json),
+        Command::Retention(retention) => return retention::run(retention, arguments),
         _ => {}
     }
     if let Some(question) = question(&arguments.command)
@@ -113,8 +111,8 @@ fn call(command: &Command) -> Call {
         Command::Resume { item } => Call::Resume { item: item.clone() },
         Command::Resync { item } => Call::Resync { item: item.clone() },
         Command::Version => Call::Version,
-        Command::Disks(_) | Command::Partitions(_) | Command::Retention(_) | Command::Check(_) => {
-            unreachable!("carried out without the daemon")
+        Command::Disks(_) | Command::Partitions(_) | Command::Check(_) | Command::Retention(_) => {
+            unreachable!("carried out elsewhere")
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The retention volume, as the daemon keeps watch over it.
+//! The retention volume as a whole: what no item can see alone.
 //!
-//! All items lie on one volume, so one task looks after it: the *keeper*. About once a second, and whenever an item asks, it
+//! Two tasks look after it. The *keeper* says whether it can be used. About once a second, and whenever an item asks, it
 //! looks at the machine ([`retention_volume::Sight`]), decides what that means (`decision`, plain code) and publishes
 //! a [`VolumeState`]. Items follow it: they are open only while the volume can be used. One that runs is closed when
 //! that ends, idle or not, so that the volume can be unmounted; it is opened again, through crash recovery, when the
@@ -22,10 +22,24 @@
 //!
 //! While a volume is brought back its state is "lost", so no item opens; one that is still closing keeps it busy, and
 //! the kernel refuses to unmount it until the item is done. So nothing is ever open across a remount.
+//!
+//! Each item prunes its own journal by time and within a limit. Whether all of them together fit onto the volume is the
+//! business of the *steward*: once a second it looks how much room there is, decides who gives up how much (`shares`),
+//! measures how fast each journal grows (`rate`), reckons where that leads (`forecast`), and tells people (`words`).
+//! The arithmetic is in plain functions; only the steward itself knows files, tasks and the clock.
 
 mod decision;
+mod forecast;
 mod keeper;
+mod rate;
+mod shares;
+#[cfg(test)]
+mod simulation;
+mod steward;
 mod volume;
+mod words;
 
-pub(crate) use keeper::start;
+pub(crate) use keeper::start as keep;
+pub(crate) use shares::Allowance;
+pub(crate) use steward::{ItemReport, Report, journal_on_disk, run as share_out};
 pub(crate) use volume::{Volume, VolumeState};

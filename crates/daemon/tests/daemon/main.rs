@@ -3,4 +3,5 @@
 mod end_to_end;
 mod isolation;
 mod retention;
+mod retention_space;
 mod source;
