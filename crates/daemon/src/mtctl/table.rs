@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use control_api::time::{self, Time};
-use control_api::{Alert, ItemStatus, Point, RetentionState, RetentionStatus, Status, TestFailover};
+use control_api::{Alert, AlertKind, ItemStatus, Point, RetentionStatus, Status, TestFailover};
 use disk::Bytes;
 use std::fmt::Write;
 
@@ -52,21 +52,17 @@ pub(super) fn status(status: &Status) -> String {
 /// How full the retention volume is, and what needs attention of it.
 fn retention(retention: &RetentionStatus, text: &mut String) {
     let _ = write!(text, "retention volume {}", retention.folder);
-    match retention.capacity_bytes.zip(retention.available_bytes) {
-        None => text.push_str(", its room is unknown"),
-        Some((capacity, available)) => {
+    let room = retention.capacity_bytes.zip(retention.available_bytes);
+    let _ = match (&retention.detail, room) {
+        (Some(detail), _) => writeln!(text, ": {}: {detail}", retention.state),
+        (None, None) => writeln!(text, ", its room is unknown"),
+        (None, Some((capacity, available))) => {
             let used = share_of(capacity.saturating_sub(available), capacity);
-            let _ = write!(text, ", {used} of {} used, {} available", Bytes(capacity), Bytes(available));
+            writeln!(text, ", {used} of {} used, {} available", Bytes(capacity), Bytes(available))
         }
-    }
-    if !matches!(retention.state, RetentionState::Ready | RetentionState::Trial) {
-        let _ = write!(text, ", {}", retention.state);
-    }
-    text.push('\n');
-    if let Some(detail) = &retention.detail {
-        let _ = writeln!(text, "{detail}");
-    }
-    for raised in &retention.alerts {
+    };
+    // That it cannot be used has been said.
+    for raised in retention.alerts.iter().filter(|raised| raised.kind != AlertKind::RetentionLost) {
         let _ = writeln!(text, "{}", alert("retention volume", raised));
     }
 }
@@ -174,7 +170,7 @@ pub(super) fn test_failovers(list: &[TestFailover], now: Time) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use control_api::{AlertKind, Bookmark, DiskStatus, ItemState, Progress, StartReport, Work};
+    use control_api::{Bookmark, DiskStatus, ItemState, Progress, RetentionState, StartReport, Work};
 
     pub(in crate::mtctl) const NOW: Time = 1_700_000_000 * time::SECOND;
 
