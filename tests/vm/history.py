@@ -14,7 +14,7 @@ N writes make, where N is the highest version in it.
 import array, hashlib, json, mmap, os, random, signal, socket, struct, sys, tempfile, time
 
 BLOCK = 4096
-LONGEST = 16
+LONGEST = 32
 HEAD = struct.Struct("<QQ")
 POOL = hashlib.shake_256(b"history").digest((1 << 20) + BLOCK)
 
@@ -89,7 +89,7 @@ class Replay:
         told = []
         for at in wrong[:5]:
             found, wanted = HEAD.unpack_from(data, at), HEAD.unpack_from(self.state, at)
-            told.append(f"block {at // BLOCK} is block {found[0]} of version {found[1]}, not of {wanted[1]}")
+            told.append(f"block {at // BLOCK} says block {found[0]} of version {found[1]}, and should be of {wanted[1]}")
         return f"{len(wrong)} blocks are not what they were after write {newest}: " + "; ".join(told)
 
 

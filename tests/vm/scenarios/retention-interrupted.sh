@@ -6,7 +6,7 @@
 # boots: 3
 . "$LAB/in/retention.sh"
 
-programs="mkfs.ext4 multipathd multipath systemctl mount umount udevadm blkid dmsetup e2fsck dumpe2fs tune2fs kpartx"
+programs="mkfs.ext4 multipathd multipath systemctl mount umount udevadm blkid dmsetup e2fsck dumpe2fs tune2fs debugfs kpartx"
 
 # start_over: the volume that is there is forgotten.
 start_over() {
@@ -22,7 +22,7 @@ stop_in() {
     cat >$HOOK <<END
 half() { # what it writes first reaches the disk, and no more
     run &
-    while [ "\$(sed -n 's/^wchar: //p' "/proc/\$!/io")" -lt 1000000 ]; do :; done
+    while [ "\$(sed -n 's/^wchar: //p' "/proc/\$!/io")" -lt 200000 ]; do :; done
     kill -STOP \$!
     sync
 }
@@ -63,9 +63,10 @@ END
             check "fstab is whole" fstab_is_whole
         done
         expect_eq "in the end it is done" 0 $status
-        check "after many kills" test $runs -gt 10
+        check "after many kills" test $runs -ge 8
         is_prepared one
         check "fstab is whole" fstab_is_whole
+        check "the entry is this one" grep -qxF "$(fstab_line "$(wwid one)")" /etc/fstab
         note "mkfs.ext4 was called $(calls_of mkfs.ext4) times"
         rm $HOOK
         echo kept >/mnt/retention/file

@@ -36,12 +36,13 @@ case $BOOT in
         before="$(standing) $(host sha256 ret)"
         check "dry run" mtctl retention prepare $id --dry-run
         note "$output"
-        check "it shows what it would do" grep -q "mkfs.ext4" <<<"$output"
+        check "it shows what it would do" grep -q "make an ext4 on the empty disk" <<<"$output"
         check "and the entry" grep -qF -- "$(fstab_line $id)" <<<"$output"
         expect_eq "and does nothing" "$before" "$(standing) $(host sha256 ret)"
 
         mount_retention ret
         is_prepared ret
+        check "the entry is this one" grep -qxF "$(fstab_line $id)" /etc/fstab
         check "over both paths" works_over $id 2
         expect_eq "its label" mt-retention "$(blkid -s LABEL -o value /dev/mapper/$id)"
         check "the rest of fstab is as it was" fstab_is_whole
