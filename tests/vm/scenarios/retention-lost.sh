@@ -45,9 +45,12 @@ note "the kernel stops the file system after an error"
 start_load 40 40
 sleep 3
 echo 1 >"/sys/fs/ext4/$(basename "$(readlink -f "/dev/mapper/$id")")/trigger_fs_error"
-not_ready() { ! volume_is ready; }
-wait_until 60 not_ready
-note "$(volume_field state): $(volume_field detail)"
+wait_until 60 volume_is lost
+detail=$(volume_field detail)
+note "$detail"
+note "a person does what is said there"
+commands=${detail#*tells more: }
+bash -xc "${commands/e2fsck -f/e2fsck -fy}"
 goes_on error
 check "the load saw nothing" wait "$load"
 
