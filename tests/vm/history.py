@@ -85,7 +85,8 @@ class Replay:
         self.advance(newest)
         if data == self.state:
             return None
-        wrong = [at for at in range(0, len(data), BLOCK) if data[at : at + BLOCK] != self.state[at : at + BLOCK]]
+        blocks = range(0, len(data), BLOCK)
+        wrong = [at for at in blocks if data[at : at + BLOCK] != self.state[at : at + BLOCK]]
         told = []
         for at in wrong[:5]:
             found, wanted = HEAD.unpack_from(data, at), HEAD.unpack_from(self.state, at)

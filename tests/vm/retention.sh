@@ -1,6 +1,7 @@
 # The retention volume: prepared, looked at, and the programs that prepare it watched. Sourced after lib.sh.
 
 FSTAB_BEFORE=/etc/fstab.lab
+OPTIONS=rw,nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s
 
 # wwid NAME: the SCSI id of a disk, as multipath names its map.
 wwid() {
@@ -17,7 +18,7 @@ mount_retention() {
 
 # fstab_line ID: the entry of a volume that had none before.
 fstab_line() {
-    echo "/dev/mapper/$1 /mnt/retention ext4 rw,nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s 0 2"
+    echo "/dev/mapper/$1 /mnt/retention ext4 $OPTIONS 0 2"
 }
 
 # keep_fstab: remembers what it says now, for fstab_is_whole.
@@ -26,10 +27,10 @@ keep_fstab() {
     sync $FSTAB_BEFORE
 }
 
-# fstab_is_whole: besides the volume's entry, and comments before it, it is what keep_fstab saw, byte for byte.
+# fstab_is_whole: besides the volume's entry it is what keep_fstab saw, byte for byte.
 fstab_is_whole() {
     local rest
-    rest=$(diff $FSTAB_BEFORE /etc/fstab | grep '^[<>]' | grep -v -e '^> /dev/mapper/[^ ]* /mnt/retention ' -e '^> #' || true)
+    rest=$(diff $FSTAB_BEFORE /etc/fstab | grep '^[<>]' | grep -v '^> /dev/mapper/[^ ]* /mnt/retention ' || true)
     [ -z "$rest" ] || { echo "$rest" && return 1; }
 }
 
@@ -40,7 +41,8 @@ is_prepared() {
     expect_eq "mounted by its WWID" "/dev/mapper/$id" "$(findmnt -no SOURCE /mnt/retention)"
     expect_eq "the marker names its file system" "file-system = $(blkid -s UUID -o value "/dev/mapper/$id")" \
         "$(sed -n 3p /mnt/retention/retention-volume)"
-    expect_eq "one entry in fstab, by its WWID" "/dev/mapper/$id" "$(awk '$2 == "/mnt/retention" { print $1 }' /etc/fstab)"
+    expect_eq "one entry in fstab, by its WWID" "/dev/mapper/$id" \
+        "$(awk '$2 == "/mnt/retention" { print $1 }' /etc/fstab)"
     fails test -e /var/lib/master-target/retention-prepare.json
 }
 
@@ -53,8 +55,8 @@ volume_is() {
     [ "$(volume_field state)" = "$1" ]
 }
 
-# watch_programs PROGRAM…: until the machine restarts, each call of these is a line in $CALLS. When there is a file
-# $HOOK, it is sourced before the program runs; it finds the words in $call, and a function `run` that becomes the program.
+# watch_programs PROGRAM…: until the machine restarts, each call that mtctl makes of these is a line in $CALLS. When there
+# is a file $HOOK, it is sourced before that; it finds the words in $call, and a function `run` that becomes the program.
 CALLS=/run/lab/calls
 HOOK=/run/lab/hook
 watch_programs() {

@@ -14,7 +14,7 @@ fill() {
 files() { (cd /mnt/retention && find catalogue -printf '%p %m %s %T@ %l\n' && sha256sum catalogue/data); }
 # options_added ID OPTIONS REST: an entry that was there, after ours were added.
 options_added() {
-    echo "/dev/mapper/$1 /mnt/retention ext4 $2,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s $3"
+    echo "/dev/mapper/$1 /mnt/retention ext4 $2,${OPTIONS#rw,nofail,} $3"
 }
 # file_system_of DEVICE
 file_system_of() { blkid -p -s UUID -o value "$1"; }

@@ -6,7 +6,8 @@
 # boots: 3
 . "$LAB/in/retention.sh"
 
-programs="mkfs.ext4 multipathd multipath systemctl mount umount udevadm blkid dmsetup e2fsck dumpe2fs tune2fs debugfs kpartx"
+programs="mkfs.ext4 multipathd multipath systemctl mount umount udevadm blkid dmsetup e2fsck dumpe2fs tune2fs
+debugfs kpartx"
 
 # start_over: the volume that is there is forgotten.
 start_over() {

@@ -1,4 +1,4 @@
-# about: the retention volume goes away, is stopped, or another one is in its place: items pause, and go on by themselves
+# about: the retention volume goes away, stops, or another one is in its place: items pause, and go on by themselves
 # timeout: 900
 # disk: replica size=64M wwn=0x6000c29a00001101
 # disk: ret size=1G wwn=0x6000c29a00001102 paths=2

@@ -1,4 +1,4 @@
-# about: an empty disk becomes the retention volume, over both paths and by its id, at every boot; a missing one is waited for
+# about: an empty disk becomes the retention volume, by its id, at every boot; while it is missing it is waited for
 # timeout: 600
 # disk: ret size=512M wwn=0x6000c29a00000c01 paths=2
 # disk: replica size=64M wwn=0x6000c29a00000c02

@@ -6,11 +6,11 @@
 items="one two three"
 blocks=1024
 wanted=200
-history() { python3 "$LAB/in/history.py" "$@"; }
+history="python3 $LAB/in/history.py"
 
 mount_retention ret
 for item in $items; do
-    history image "/srv/$item.raw" $blocks
+    $history image "/srv/$item.raw" $blocks
     truncate -s $((blocks * 4096)) "/srv/$item.replica"
 done
 configure_target one=/srv/one.replica two=/srv/two.replica three=/srv/three.replica
@@ -37,7 +37,7 @@ enough() { [ "$(pruned)" -ge $wanted ]; }
 
 declare -A writer
 for item in $items; do
-    history write "$(cat "/run/mt-source/$item.device")" "$item" 1000000 >"/run/$item.writes" &
+    $history write "$(cat "/run/mt-source/$item.device")" "$item" 1000000 >"/run/$item.writes" &
     writer[$item]=$!
 done
 wait_until 500 enough
@@ -51,7 +51,7 @@ note "$(pruned) segments were pruned, $(find /mnt/retention/items -name '*.journ
 mtctl status
 
 for item in $items; do
-    history verify /run/master-target/mtd.sock "$item" "$item" >"/run/$item.points" &
+    $history verify /run/master-target/mtd.sock "$item" "$item" >"/run/$item.points" &
     writer[$item]=$!
 done
 for item in $items; do

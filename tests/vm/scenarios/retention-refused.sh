@@ -1,4 +1,4 @@
-# about: no disk that is used, or cannot serve, becomes the retention volume: each is refused with its own reason, unchanged
+# about: a disk that is used, or cannot serve, does not become the retention volume: each kind has its own reason
 # timeout: 600
 # disk: mounted size=32M wwn=0x6000c29a00000d01
 # disk: swap size=32M wwn=0x6000c29a00000d02
