@@ -90,7 +90,7 @@ class Replay:
         told = []
         for at in wrong[:5]:
             found, wanted = HEAD.unpack_from(data, at), HEAD.unpack_from(self.state, at)
-            told.append(f"block {at // BLOCK} says block {found[0]} of version {found[1]}, and should be of {wanted[1]}")
+            told.append(f"block {at // BLOCK} says {found[0]}, version {found[1]}, and should be of {wanted[1]}")
         return f"{len(wrong)} blocks are not what they were after write {newest}: " + "; ".join(told)
 
 

@@ -55,8 +55,8 @@ volume_is() {
     [ "$(volume_field state)" = "$1" ]
 }
 
-# watch_programs PROGRAM…: until the machine restarts, each call that mtctl makes of these is a line in $CALLS. When there
-# is a file $HOOK, it is sourced before that; it finds the words in $call, and a function `run` that becomes the program.
+# watch_programs PROGRAM…: until the machine restarts, each call that mtctl makes of these is a line in $CALLS. When
+# there is a file $HOOK, it is sourced first, with the line in $call and a function `run` that becomes the program.
 CALLS=/run/lab/calls
 HOOK=/run/lab/hook
 watch_programs() {
