@@ -46,6 +46,8 @@ pub struct System {
 pub struct Output {
     /// Exit status 0.
     pub success: bool,
+    /// The exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
     /// What it printed, with bytes that are no UTF-8 replaced.
     pub stdout: String,
     /// What it complained about.
@@ -149,7 +151,12 @@ impl System {
         };
         // A grandchild may hold the pipes open: what was printed up to now is enough then.
         let grace = Instant::now() + Duration::from_secs(1);
-        Ok(Output { success: status.success(), stdout: stdout.text(grace), stderr: stderr.text(grace) })
+        Ok(Output {
+            success: status.success(),
+            code: status.code(),
+            stdout: stdout.text(grace),
+            stderr: stderr.text(grace),
+        })
     }
 
     /// The same, and a failure that it reports by its exit status is an error that says what it said.
@@ -163,8 +170,14 @@ impl System {
         if output.success {
             return Ok(output.stdout);
         }
-        let said = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
-        Err(Error::ProgramRefused { command: shown(name, arguments), said: excerpt(said) })
+        Err(Error::ProgramRefused { command: shown(name, arguments), said: output.complaint() })
+    }
+}
+
+impl Output {
+    /// The first lines of what it said was wrong, on one line.
+    pub fn complaint(&self) -> String {
+        excerpt(if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr })
     }
 }
 
@@ -269,7 +282,10 @@ mod tests {
         let (_root, system) =
             with_program("multipath", "echo \"$LC_ALL $1\"; echo 'no map' >&2; exit ${2:-0}");
         let output = system.run("multipath", &["-ll"], PROGRAM_TIMEOUT).unwrap();
-        assert_eq!(output, Output { success: true, stdout: "C -ll\n".into(), stderr: "no map\n".into() });
+        assert_eq!(
+            output,
+            Output { success: true, code: Some(0), stdout: "C -ll\n".into(), stderr: "no map\n".into() }
+        );
         let error = system.run_well("multipath", &["-ll", "1"], PROGRAM_TIMEOUT).unwrap_err().to_string();
         assert!(error.contains("multipath -ll 1") && error.contains("no map"), "{error}");
     }
@@ -311,7 +327,10 @@ mod tests {
         let (_root, system) = with_program("multipath", "sleep 6 & echo done; echo bad >&2");
         let begun = Instant::now();
         let output = system.run("multipath", &NONE, PROGRAM_TIMEOUT).unwrap();
-        assert_eq!(output, Output { success: true, stdout: "done\n".into(), stderr: "bad\n".into() });
+        assert_eq!(
+            output,
+            Output { success: true, code: Some(0), stdout: "done\n".into(), stderr: "bad\n".into() }
+        );
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 

@@ -21,7 +21,7 @@
 //! path. Then the next sync fails, so that nothing is acknowledged that may lie on the wrong disk.
 
 use crate::inventory::{AttachedDisk, DeviceNumber, Look, NoScsiId, Role, Use};
-use crate::{Caching, Error, FileDisk, Inventory, Result, ScsiId, System, multipath, partitions};
+use crate::{Caching, Error, FileDisk, Inventory, Result, ScsiId, System, multipath, partitions, paths};
 use disk::{Access, ByteRange, Bytes, Cause, Disk, Extent, Operation};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -82,14 +82,9 @@ impl TargetDisk {
         self.disk.device_number()
     }
 
-    /// Its folder in sysfs; `None` for what is no device.
-    fn folder(&self) -> Option<String> {
-        self.device_number().map(|number| format!("/sys/dev/block/{number}"))
-    }
-
     fn check_alone(&self) -> disk::Result<()> {
-        let Some(folder) = self.folder().filter(|_| self.single) else { return Ok(()) };
-        let paths = self.system.names(format!("{folder}/slaves"));
+        let Some(number) = self.device_number().filter(|_| self.single) else { return Ok(()) };
+        let paths = self.system.names(format!("/sys/dev/block/{number}/slaves"));
         if paths.len() <= 1 {
             return Ok(());
         }
@@ -113,9 +108,9 @@ impl TargetDisk {
     }
 
     fn is_gone(&self) -> bool {
-        let Some(folder) = self.folder() else { return false };
+        let Some(number) = self.device_number() else { return false };
         for attempt in 1..=GONE_ATTEMPTS {
-            if !self.has_path(&folder) {
+            if !paths::has_path(&self.system, number) {
                 return true;
             }
             if attempt < GONE_ATTEMPTS {
@@ -123,20 +118,6 @@ impl TargetDisk {
             }
         }
         false
-    }
-
-    /// Whether the device, or one of those that its map lies on, is there and runs.
-    fn has_path(&self, folder: &str) -> bool {
-        let paths = self.system.names(format!("{folder}/slaves"));
-        let runs = |folder: &str| {
-            let state = self.system.attribute(format!("{folder}/device/state"));
-            state.is_none_or(|state| matches!(state.as_str(), "running" | "live"))
-        };
-        let is_map = self.system.path(format!("{folder}/dm")).exists();
-        match is_map {
-            true => paths.iter().any(|path| runs(&format!("{folder}/slaves/{path}"))),
-            false => self.system.path(folder).exists() && runs(folder),
-        }
     }
 }
 

@@ -12,13 +12,15 @@
 //! export of a writable view), export. [`run`] ties them together, tells systemd, and on SIGTERM finishes what is
 //! in flight and closes every image cleanly.
 //!
-//! Items share the retention volume and a limit of jobs at once, nothing else: what fails in one stays in it. Memory
+//! Items share the retention volume, over which `retention` keeps watch and whose room it shares out among them, and a
+//! limit of jobs at once, nothing else: what fails in one stays in it. Memory
 //! is bounded by constants beside each queue: an item holds at most a few batches, a few lots of frames on their way
 //! to it, and one lot for each connection.
 //!
 //! [`mtctl`] talks to the local API; whatever it can do there, another program can do by the same lines of JSON. What
 //! concerns the machine alone it does without the daemon: [`preflight`] looks whether the machine is ready.
 
+mod alerts;
 mod clock;
 pub mod config;
 mod export;
@@ -28,6 +30,7 @@ mod master_target;
 pub mod mtctl;
 pub mod preflight;
 mod random;
+mod retention;
 mod service;
 mod sources;
 mod test_failover;

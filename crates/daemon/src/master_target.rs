@@ -3,12 +3,19 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::item::{ItemHandle, Order, Place, Surroundings};
+use crate::retention::{self, Volume};
 use crate::test_failover::TestFailovers;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+
+/// What runs until the master target is shut down.
+pub(crate) struct Tasks {
+    actors: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+}
 
 /// A running master target.
 pub(crate) struct MasterTarget {
@@ -16,45 +23,52 @@ pub(crate) struct MasterTarget {
     pub(crate) clock: Clock,
     /// Where sources connect: the port is known only now when the configuration left it open.
     pub(crate) listen: SocketAddr,
+    pub(crate) volume: Volume,
     pub(crate) items: Vec<ItemHandle>,
+    /// The retention volume, as the steward last saw it.
+    pub(crate) retention: watch::Sender<retention::Report>,
     pub(crate) test_failovers: Arc<TestFailovers>,
 }
 
 impl MasterTarget {
-    /// Starts every item; the tasks end when the items are shut down.
-    pub(crate) fn start(config: Config, listen: SocketAddr) -> (MasterTarget, Vec<JoinHandle<()>>) {
+    /// Starts the watch over the retention volume, then every item.
+    pub(crate) async fn start(config: Config, listen: SocketAddr) -> (MasterTarget, Tasks) {
         let clock = Clock::start();
-        let surroundings = Surroundings {
-            clock,
-            jobs: Arc::new(Semaphore::new(config.limits.jobs)),
-            place: Arc::new(Place::new(&config)),
-        };
+        let place = Arc::new(Place::new(&config));
+        let (volume, keeper) = retention::keep(place.clone(), clock).await;
+        let jobs = Arc::new(Semaphore::new(config.limits.jobs));
+        let surroundings = Surroundings { clock, jobs, place, volume: volume.clone() };
         let start = |item: &crate::config::Item| ItemHandle::start(item.clone(), surroundings.clone());
-        let (items, tasks) = config.items.iter().map(start).unzip();
+        let (items, actors) = config.items.iter().map(start).unzip();
         let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
         let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
-        (MasterTarget { config, clock, listen, items, test_failovers }, tasks)
+        let retention = watch::Sender::default();
+        let target = MasterTarget { config, clock, listen, volume, items, retention, test_failovers };
+        (target, Tasks { actors, keeper })
     }
 
     /// Has every item finish what is in flight and close, all at the same time.
-    pub(crate) async fn shut_down(&self, tasks: Vec<JoinHandle<()>>) {
+    pub(crate) async fn shut_down(&self, tasks: Tasks) {
         self.test_failovers.stop_all().await;
         for item in &self.items {
             // An item that is gone already needs no order.
             let _ = item.order(Order::ShutDown).await;
         }
-        for task in tasks {
-            let _ = task.await;
+        for actor in tasks.actors {
+            let _ = actor.await;
         }
+        tasks.keeper.abort();
     }
 
     /// One line for systemd.
     pub(crate) fn summary(&self) -> String {
         let closed = self.items.iter().filter(|item| item.snapshot().storage.is_none()).count();
-        match (self.items.len(), closed) {
+        let items = match (self.items.len(), closed) {
             (0, _) => "no item is configured".to_string(),
             (all, 0) => format!("{all} items open"),
             (all, closed) => format!("{} items open, {closed} not; see mtctl status", all - closed),
-        }
+        };
+        let volume = self.volume.now();
+        if volume.is_usable() { items } else { format!("{items}; {}", volume.why()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{local, sources};
+use crate::{local, retention, sources};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
@@ -48,13 +48,14 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         format!("cannot listen for sources at {}; change listen in mtd.toml", config.listen)
     })?;
     let address = listener.local_addr().context("the socket for sources has no address")?;
-    let (target, tasks) = MasterTarget::start(config, address);
+    let (target, tasks) = MasterTarget::start(config, address).await;
     let target = Arc::new(target);
     tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
     let serving = [
         tokio::spawn(local::serve(api, target.clone())),
         tokio::spawn(sources::serve(listener, tls, target.clone())),
         tokio::spawn(keep_systemd_informed(target.clone())),
+        tokio::spawn(retention::share_out(target.clone())),
     ];
     notify(&[NotifyState::Ready]);
     stop.await;

@@ -211,6 +211,7 @@ impl Journal {
             rest => open.file.write_at(Bytes(start + head.len() as u64), rest),
         });
         written.map_err(|error| self.take_back(open, start, "appending a batch", error))?;
+        self.appended.fetch_add((header.len() + body.len() + data.len()) as u64, Ordering::Relaxed);
         let chain = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
         if let Index::Memory(index) = &mut *open.segment.write() {
             index.add(open.segment.first(), added.record, chain, added.chunks, added.extents);
@@ -267,6 +268,7 @@ impl Journal {
         };
         let footer = written.map_err(|error| self.take_back(open, end, doing, error))?;
         open.file.sync().map_err(|error| self.fence(doing, error))?;
+        self.appended.fetch_add(footer.file_size - end, Ordering::Relaxed);
         open.segment.set_index(Index::Stored(footer));
         Ok(())
     }

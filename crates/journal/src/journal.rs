@@ -25,6 +25,8 @@ pub struct Journal {
     /// What [`Journal::note_applied`] was told.
     pub(crate) applied: AtomicU64,
     fence: Mutex<Option<String>>,
+    /// Bytes appended since it was opened.
+    pub(crate) appended: AtomicU64,
     /// How many pins hold each point.
     pins: Mutex<BTreeMap<u64, usize>>,
 }
@@ -45,7 +47,8 @@ impl State {
     }
 }
 
-/// Keeps a point from being pruned by time while it exists. Pruning for space does not look at it.
+/// Keeps a point from being pruned by time while it exists. Pruning for space does not look at it: a view that is
+/// held must not hold up replication. What was given up so is told by [`crate::PruneReport::lost_pin`].
 pub struct Pin {
     journal: Arc<Journal>,
     point: BatchNumber,
@@ -132,6 +135,7 @@ impl Journal {
             state: RwLock::new(state),
             applied: AtomicU64::new(applied),
             fence: Mutex::default(),
+            appended: AtomicU64::new(0),
             pins: Mutex::default(),
         }
     }
@@ -185,7 +189,9 @@ impl Journal {
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for segment in self.segments().iter() {
-            usage.bytes += segment.file_size();
+            let bytes = segment.file_size();
+            usage.bytes += bytes;
+            usage.largest = usage.largest.max(bytes);
             usage.segments += 1;
             usage.rebuilt_indexes += u64::from(segment.is_rebuilt());
             segment.totals(|totals| {
@@ -195,6 +201,11 @@ impl Journal {
             });
         }
         usage
+    }
+
+    /// Bytes that were appended since the journal was opened, pruned or not: how much it grows.
+    pub fn appended(&self) -> Bytes {
+        Bytes(self.appended.load(Ordering::Relaxed))
     }
 
     /// Whose journal it is.

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::index::Totals;
 use crate::journal::Journal;
 use crate::segment::Segment;
-use crate::types::PruneReport;
+use crate::types::{BatchNumber, PruneReport};
 use disk::Class;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Journal {
     pub fn prune(&self, keep_from: u64, max_bytes: Option<u64>) -> Result<PruneReport> {
         let _writer = self.writer();
         self.check_fence()?;
-        let mut report = PruneReport { segments: 0, bytes: 0, oldest: None };
+        let mut report = self.begin_report()?;
         let floor = self.floor().0;
         let kept = self.newest_point_before(keep_from)?.unwrap_or(floor);
         let pinned = self.pins().keys().next().copied().filter(|pin| *pin >= floor);
@@ -48,7 +48,7 @@ impl Journal {
     pub fn make_room(&self, bytes: u64) -> Result<PruneReport> {
         let mut writer = self.writer();
         self.check_fence()?;
-        let mut report = PruneReport { segments: 0, bytes: 0, oldest: None };
+        let mut report = self.begin_report()?;
         let last_needed = self.last_removable()?;
         let wanted = |segment: &Segment, freed| freed < bytes && segment.last() <= last_needed;
         self.remove_oldest(&mut report, wanted)?;
@@ -72,6 +72,10 @@ impl Journal {
         Ok(report)
     }
 
+    fn begin_report(&self) -> Result<PruneReport> {
+        Ok(PruneReport { before: self.oldest_point()?.map(|point| point.number), ..PruneReport::default() })
+    }
+
     /// The highest batch whose before-images the newest point can do without.
     fn last_removable(&self) -> Result<u64> {
         let newest = self.newest_point()?.map(|point| point.number.0);
@@ -89,6 +93,7 @@ impl Journal {
             }
             let rest: Vec<Arc<Segment>> = rest.to_vec();
             let first = rest[0].first();
+            report.lost_pin = report.lost_pin.or(self.pin_between(self.floor().0, first - 1));
             // Views lose the segment before its file goes, so that they say why they end.
             self.change_state(|state| {
                 state.segments = Arc::new(rest);
@@ -99,6 +104,12 @@ impl Journal {
             report.segments += 1;
             report.bytes += bytes;
         }
+    }
+
+    /// The oldest pinned point that a view can reach from `floor`, but not from `next`.
+    fn pin_between(&self, floor: u64, next: u64) -> Option<BatchNumber> {
+        let pins = self.pins();
+        pins.range(floor..next.max(floor)).next().map(|(pin, _)| BatchNumber(*pin))
     }
 
     /// The last point before the first one that was received after `time`.

@@ -213,14 +213,39 @@ pub struct PointQuery {
 }
 
 /// What pruning did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PruneReport {
     /// Segments removed.
     pub segments: u64,
     /// Bytes freed.
     pub bytes: u64,
+    /// The oldest recovery point that there was before.
+    pub before: Option<BatchNumber>,
     /// The oldest recovery point that is left.
     pub oldest: Option<BatchSummary>,
+    /// The oldest pinned point that was given up: its views can no longer be read.
+    pub lost_pin: Option<BatchNumber>,
+}
+
+impl PruneReport {
+    /// True when points of a window were given up that reaches back to `keep_from`: the newest point that was received
+    /// not after that belongs to it too.
+    pub fn shrank(&self, keep_from: u64) -> bool {
+        self.oldest.as_ref().is_some_and(|oldest| {
+            self.before != Some(oldest.number) && oldest.header.receive_time > keep_from
+        })
+    }
+
+    /// What this and a later pruning did together.
+    pub fn followed_by(self, later: PruneReport) -> PruneReport {
+        PruneReport {
+            segments: self.segments + later.segments,
+            bytes: self.bytes + later.bytes,
+            before: self.before,
+            oldest: later.oldest,
+            lost_pin: self.lost_pin.or(later.lost_pin),
+        }
+    }
 }
 
 /// How much the journal holds.
@@ -230,6 +255,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Bytes of the largest segment: pruning may free so many more than it is asked to.
+    pub largest: u64,
     /// Extents.
     pub extents: u64,
     /// Bytes that the extents cover: what was overwritten.

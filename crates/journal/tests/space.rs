@@ -43,10 +43,50 @@ fn a_pinned_point_outlives_pruning_by_time_but_not_by_space() {
     let view = item.view(7, 0);
     let report = item.journal.prune(0, Some(0)).unwrap();
     assert!(report.segments > 0 && oldest(&item) > 7);
+    assert_eq!(report.lost_pin, Some(BatchNumber(7)));
     let error = disk::Disk::read_at(&view, Bytes(0), &mut [0; 10]).unwrap_err();
     assert!(error.to_string().contains("does not reach back to batch 7"), "{error}");
     item.check_points("after pruning by space");
     drop(pin);
+}
+
+/// The oracle: the points of a window are those received after its beginning, and the newest one before.
+#[test]
+fn invariant_4_pruning_tells_whether_the_window_shrank() {
+    let (mut shrank, mut kept) = (0, 0);
+    for seed in 0..20 {
+        let mut rng = Rng::new(seed);
+        let mut item = Item::new(small());
+        for round in 1..12 {
+            item.run_random(&mut rng, 8);
+            // Batch n is received at n * 1000 + 5.
+            let wanted = rng.below(8 * round) + 1;
+            let keep_from = wanted * 1000 + 5;
+            let before = oldest(&item);
+            let most = rng.one_in(2).then(|| rng.below(item.journal.usage().bytes));
+            let report = item.journal.prune(keep_from, most).unwrap();
+            assert_eq!(report.before, Some(BatchNumber(before)));
+            let lost = oldest(&item) > wanted.max(before);
+            assert_eq!(report.shrank(keep_from), lost, "seed {seed}, round {round}: {report:?}");
+            if lost { shrank += 1 } else { kept += 1 }
+        }
+    }
+    assert!(shrank > 20 && kept > 20, "{shrank} {kept}");
+}
+
+#[test]
+fn what_is_appended_is_counted_whether_it_is_pruned_or_not() {
+    let mut item = Item::new(small());
+    let before = item.journal.usage().bytes;
+    item.run_random(&mut Rng::new(1), 60);
+    let headers = item.journal.usage().segments - 1;
+    let grown = item.journal.usage().bytes - before;
+    let appended = item.journal.appended().0;
+    // The headers of segments are not appended.
+    assert!(appended <= grown && grown - appended <= headers * 512, "{appended} of {grown}");
+    item.journal.prune(u64::MAX, Some(0)).unwrap();
+    assert_eq!(item.journal.appended().0, appended);
+    assert_eq!(item.reopen().journal.appended().0, 0);
 }
 
 #[test]

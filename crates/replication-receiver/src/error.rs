@@ -52,6 +52,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it was the journal that failed.
+    pub fn is_of_journal(&self) -> bool {
+        matches!(self, Error::Journal(_))
+    }
+
     /// What the caller should do about it.
     pub fn class(&self) -> Class {
         match self {

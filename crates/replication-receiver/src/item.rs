@@ -39,7 +39,7 @@ pub struct ItemConfig {
     pub blank: bool,
     /// Nanoseconds that recovery points reach back.
     pub window: u64,
-    /// Most bytes of the journal.
+    /// Most bytes of the journal; [`Command::LimitJournal`] changes it.
     pub max_journal_bytes: Option<u64>,
     /// What the source is told.
     pub limits: Limits,
@@ -130,7 +130,7 @@ pub enum Notice {
         /// Its name.
         name: String,
     },
-    /// Points were given up because they left the window or space ran short.
+    /// Points were given up that had left the window.
     Pruned(PruneReport),
     /// Space ran short: points inside the window were given up.
     WindowShrunk(PruneReport),
@@ -142,6 +142,8 @@ pub enum Notice {
         why: String,
         /// What to do about it.
         class: Class,
+        /// True when it was the journal.
+        journal: bool,
     },
     /// The disks stand at a recovery point.
     FailedOver {
@@ -177,6 +179,11 @@ pub enum Command {
     Resync {
         /// Why.
         reason: String,
+    },
+    /// Keep the journal within so many bytes from now on, by giving up the oldest points but never the newest.
+    LimitJournal {
+        /// How many; `None` for what the volume has.
+        bytes: Option<u64>,
     },
     /// Finish what is in flight, record it, and stop.
     ShutDown,
@@ -336,7 +343,7 @@ impl Item {
             }
             Event::Drained => self.drained = true,
             Event::Disconnected { connection } => self.disconnected(connection, actions),
-            Event::JobDone(done) => self.job_done(done.0, actions),
+            Event::JobDone(done) => self.job_done(now, done.0, actions),
             Event::Tick => self.tick(now, actions),
             Event::Command(command) => self.command(now, command, actions),
         }
@@ -424,6 +431,7 @@ impl Item {
         self.unblock(now, actions);
         self.close_batch_if_due(now, actions);
         self.advance_failover(now, actions);
+        self.prune_if_due(now, actions);
         let idle = self.drained && now >= self.last_input + SYNC_PAUSE || self.is_draining();
         let mut jobs = Vec::new();
         self.pipeline.start(idle, &mut jobs);
@@ -471,16 +479,31 @@ impl Item {
     fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.retry_room();
         self.drop_silent_session(now, actions);
+        self.prune_if_too_large(now);
+        actions.push(Action::WakeAt(now + TICK));
+    }
+
+    /// Received not after this, all points but the newest have left the window. It reaches back from the newest batch:
+    /// a source that fell silent loses no recovery point.
+    pub(crate) fn keep_from(&self, now: Time) -> Time {
+        let newest = self.newest.as_ref().map_or(now, |newest| newest.header.receive_time);
+        newest.min(now.saturating_sub(self.unseen)).saturating_sub(self.config.window)
+    }
+
+    fn prune_if_too_large(&mut self, now: Time) {
+        if self.config.max_journal_bytes.is_some_and(|most| self.journal.usage().bytes > most) {
+            self.next_prune = now;
+        }
+    }
+
+    /// A failover keeps every point: it may be going to, or from, any of them.
+    fn prune_if_due(&mut self, now: Time, actions: &mut Vec<Action>) {
         if now >= self.next_prune && !self.pruning && matches!(self.doing, Doing::Receiving) {
             self.next_prune = now + PRUNE_EVERY;
             self.pruning = true;
-            // The window reaches back from the newest batch: a source that fell silent loses no recovery point.
-            let newest = self.newest.as_ref().map_or(now, |newest| newest.header.receive_time);
-            let keep_from = newest.min(now.saturating_sub(self.unseen)).saturating_sub(self.config.window);
-            let max_bytes = self.config.max_journal_bytes;
+            let (keep_from, max_bytes) = (self.keep_from(now), self.config.max_journal_bytes);
             actions.push(Action::Run(Job(Work::Prune { keep_from, max_bytes })));
         }
-        actions.push(Action::WakeAt(now + TICK));
     }
 
     fn drop_silent_session(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -503,6 +526,10 @@ impl Item {
             Command::CancelFailover => self.cancel_failover(),
             Command::Commit => self.commit(actions),
             Command::Resync { reason } => self.order_resync(now, reason, actions),
+            Command::LimitJournal { bytes } => {
+                self.config.max_journal_bytes = bytes;
+                self.prune_if_too_large(now);
+            }
             Command::ShutDown => {
                 let why = format!("item {} is being closed; connect again later", self.name);
                 self.end_session(RefusalCode::ShuttingDown, why, actions);
@@ -533,7 +560,7 @@ impl Item {
     pub(crate) fn fence(&mut self, error: &Error, actions: &mut Vec<Action>) {
         let (why, class) = (error.to_string(), error.class());
         let stage = Stage::Fenced { why: why.clone(), class };
-        self.end(stage, Notice::Fenced { why, class }, actions);
+        self.end(stage, Notice::Fenced { why, class, journal: error.is_of_journal() }, actions);
         let (code, why) = self.not_receiving();
         self.end_session(code, why, actions);
     }

@@ -63,6 +63,8 @@ pub(crate) enum Outcome {
     /// The retention volume is full and nothing could be given up; the batch waits.
     NoRoom {
         prepared: Prepared,
+        /// What was given up, and was not enough.
+        room: Option<Box<PruneReport>>,
     },
     Applied {
         bytes: u64,
@@ -332,14 +334,19 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
             }
             Err(error) if error.class() == disk::Class::Full => {
                 // A rollback waits for room: what would be given up may be the point that it restores.
-                if let BatchKind::Rollback { .. } = batch.header.kind {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
+                let mut waits = matches!(batch.header.kind, BatchKind::Rollback { .. });
+                if !waits {
+                    let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
+                    waits = freed.bytes == 0;
+                    room = Some(match room {
+                        Some(before) => before.followed_by(freed),
+                        None => freed,
+                    });
                 }
-                let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
-                if freed.bytes == 0 {
-                    return Ok(Outcome::NoRoom { prepared: Prepared { batch, encoded } });
+                if waits {
+                    let prepared = Prepared { batch, encoded };
+                    return Ok(Outcome::NoRoom { prepared, room: room.map(Box::new) });
                 }
-                room = Some(freed);
             }
             Err(error) => return Err(error.into()),
         }

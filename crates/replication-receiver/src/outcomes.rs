@@ -4,21 +4,20 @@ use crate::item::{Action, Cursor, Item, Notice};
 use crate::job::Outcome;
 use crate::pipeline::Durable;
 use crate::status::Stage;
-use change_stream::{Frame, StreamId};
-use journal::BatchKind;
+use change_stream::{Frame, StreamId, Time};
+use journal::{BatchKind, PruneReport};
 
 impl Item {
-    pub(crate) fn job_done(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
+    pub(crate) fn job_done(&mut self, now: Time, outcome: Outcome, actions: &mut Vec<Action>) {
         match outcome {
             Outcome::PartDone => {}
             Outcome::Prepared(prepared) => self.pipeline.prepared(prepared),
             Outcome::Journaled { batch, number, room } => {
-                if let Some(report) = room {
-                    actions.push(Action::Notice(Notice::WindowShrunk(report)));
-                }
+                self.pruned(now, room, actions);
                 self.pipeline.journaled(batch, number);
             }
-            Outcome::NoRoom { prepared } => {
+            Outcome::NoRoom { prepared, room } => {
+                self.pruned(now, room.map(|report| *report), actions);
                 self.pipeline.found_no_room(prepared);
                 actions.push(Action::Notice(Notice::NoRoom));
             }
@@ -43,13 +42,20 @@ impl Item {
             Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
             Outcome::Pruned(report) => {
                 self.pruning = false;
-                if report.bytes > 0 {
-                    actions.push(Action::Notice(Notice::Pruned(report)));
-                }
+                self.pruned(now, Some(report), actions);
             }
             Outcome::AppliedRecorded => self.end(Stage::Stopped, Notice::Stopped, actions),
             Outcome::Failed(error) => self.fence(&error, actions),
         }
+    }
+
+    /// Tells what was given up, and whether the window still wanted it (invariant 4).
+    fn pruned(&self, now: Time, report: Option<PruneReport>, actions: &mut Vec<Action>) {
+        let Some(report) = report.filter(|report| report.bytes > 0) else { return };
+        actions.push(Action::Notice(match report.shrank(self.keep_from(now)) {
+            true => Notice::WindowShrunk(report),
+            false => Notice::Pruned(report),
+        }));
     }
 
     fn became_durable(&mut self, durable: Option<Durable>, actions: &mut Vec<Action>) {

@@ -26,7 +26,6 @@ pub(crate) fn batch(changes: Vec<Change>) -> Batch {
 /// recovery point out of the window.
 #[test]
 fn invariant_4_a_clock_that_jumped_and_a_silent_source_age_no_recovery_point() {
-    const HOUR: u64 = 3_600_000_000_000;
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new("disk", Bytes(4096)));
     let identity =
         Identity { item: "web01".into(), disks: vec![DiskIdentity { id: "d".into(), size: Bytes(4096) }] };
@@ -135,4 +134,80 @@ fn invariant_7_a_rollback_on_a_full_volume_waits_for_room_at_every_record() {
     }
     assert!(waited_at.contains(&2), "none waited before the disk was put back");
     assert!(waited_at.contains(&1), "none waited for the last record");
+}
+
+/// An item with a recovery point in each of many segments, one an hour.
+fn hourly(points: u64) -> Storage {
+    let size = Bytes(1 << 20);
+    let identity = Identity { item: "web01".into(), disks: vec![DiskIdentity { id: "d".into(), size }] };
+    let options = journal::Options { segment_extents: 4, ..Default::default() };
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new("disk", size));
+    let storage = Storage::create(Arc::new(SimFolder::new("retention")), identity, vec![disk], options);
+    let storage = storage.unwrap();
+    let journal = storage.journal();
+    for number in 1..=points {
+        let header = BatchHeader {
+            first_sequence: number,
+            last_sequence: number,
+            receive_time: number * HOUR,
+            ..batch(Vec::new()).header
+        };
+        journal.note_applied(journal.append(&journal.encode(&header, &[]).unwrap()).unwrap());
+        journal.sync().unwrap();
+    }
+    storage
+}
+
+const HOUR: u64 = 3600 * SECOND;
+
+/// Invariant 4: a limit takes effect at once, points inside the window are given up only with a notice of it, those
+/// outside without one, and the newest stays whatever the limit is.
+#[test]
+fn invariant_4_a_lower_limit_prunes_at_once_and_tells_when_the_window_shrinks() {
+    let limits = Limits { bulk_window: 1 << 20, hash_requests: 1, heartbeat_seconds: 10 };
+    let config = ItemConfig { blank: false, window: 24 * HOUR, max_journal_bytes: None, limits };
+    let storage = hourly(100);
+    let journal = storage.journal();
+    let mut item = Item::new(config, &storage, 100 * HOUR).unwrap();
+    let notices = run(&mut item, &storage, 100 * HOUR, Event::Tick);
+    assert!(matches!(notices[..], [Notice::Pruned(_)]), "{notices:?}");
+    let oldest = || journal.oldest_point().unwrap().unwrap().header.receive_time / HOUR;
+    assert_eq!(oldest(), 76);
+    let limit = |bytes| Event::Command(Command::LimitJournal { bytes });
+    let (used, now) = (journal.usage().bytes, 100 * HOUR + 1);
+    assert!(run(&mut item, &storage, now, limit(Some(used))).is_empty());
+    let notices = run(&mut item, &storage, now, limit(Some(used / 2)));
+    assert!(
+        matches!(&notices[..], [Notice::WindowShrunk(report)] if report.bytes >= used / 2),
+        "{notices:?}"
+    );
+    assert!(oldest() > 76 && journal.usage().bytes <= used / 2);
+    // Lifted again, nothing more goes.
+    assert!(run(&mut item, &storage, now, limit(None)).is_empty());
+    assert!(run(&mut item, &storage, now + 60 * SECOND, Event::Tick).is_empty());
+    let notices = run(&mut item, &storage, now, limit(Some(0)));
+    assert!(matches!(notices[..], [Notice::WindowShrunk(_)]), "{notices:?}");
+    // The segment that is being written begins after the point before.
+    assert_eq!(oldest(), 99);
+    assert!(!matches!(item.stage(), Stage::Fenced { .. }));
+}
+
+/// A limit that is passed while batches come is kept within seconds, not only when points are next pruned for age.
+#[test]
+fn a_journal_above_its_limit_is_pruned_at_the_next_tick() {
+    let limits = Limits { bulk_window: 1 << 20, hash_requests: 1, heartbeat_seconds: 10 };
+    let storage = hourly(10);
+    let used = storage.journal().usage().bytes;
+    let config = ItemConfig { blank: false, window: u64::MAX, max_journal_bytes: Some(used), limits };
+    let mut item = Item::new(config, &storage, 10 * HOUR).unwrap();
+    assert!(run(&mut item, &storage, 10 * HOUR, Event::Tick).is_empty());
+    let journal = storage.journal();
+    let header = BatchHeader { receive_time: 10 * HOUR, ..batch(Vec::new()).header };
+    for _ in 0..3 {
+        journal.append(&journal.encode(&header, &[]).unwrap()).unwrap();
+    }
+    journal.sync().unwrap();
+    let notices = run(&mut item, &storage, 10 * HOUR + SECOND, Event::Tick);
+    assert!(matches!(notices[..], [Notice::WindowShrunk(_)]), "{notices:?}");
+    assert!(journal.usage().bytes <= used);
 }

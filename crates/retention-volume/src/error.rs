@@ -1,6 +1,8 @@
 //! The error of the retention volume.
 
+use crate::fstab::Conflict;
 use crate::marker::MARKER;
+use crate::prepare::Refusal;
 use crate::{FileSystemUuid, VolumeId};
 use disk::Class;
 use std::path::PathBuf;
@@ -90,6 +92,56 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The device that is to be mounted holds another file system.
+    #[error(
+        "{} holds {}, not the file system with the UUID {expected} of the retention volume, so it was left alone: attach \
+         the right disk, or correct /etc/fstab",
+        device.display(),
+        found.map_or("no ext4".to_owned(), |found| format!("one with the UUID {found}"))
+    )]
+    OtherDevice {
+        /// Its node.
+        device: PathBuf,
+        /// UUID of the file system that is wanted.
+        expected: FileSystemUuid,
+        /// UUID of the ext4 that is there.
+        found: Option<FileSystemUuid>,
+    },
+    /// The file system is damaged beyond what is repaired without asking.
+    #[error(
+        "the file system on {} is damaged ({said}), so it was not mounted: repair it by e2fsck -f {}, then mount {}",
+        device.display(), device.display(), path.display()
+    )]
+    NeedsRepair {
+        /// Its node.
+        device: PathBuf,
+        /// Where it belongs.
+        path: PathBuf,
+        /// What e2fsck said.
+        said: String,
+    },
+    /// A step of mounting it again failed, which may pass.
+    #[error("cannot {doing} {}: {said}", object.display())]
+    NotRestored {
+        /// read, unmount, check, mount
+        doing: &'static str,
+        /// The device or the folder.
+        object: PathBuf,
+        /// What the system or the program said.
+        said: String,
+    },
+    /// A preparation was refused or stopped.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// fstab is another one than the edit was planned for.
+    #[error("/etc/fstab was changed by someone else in this moment, so it was left alone: run this again")]
+    FstabChanged,
+    /// fstab holds what cannot be joined with the entry of the retention volume.
+    #[error(transparent)]
+    Fstab(#[from] Conflict),
+    /// Something on this machine failed.
+    #[error(transparent)]
+    Machine(#[from] block_device::Error),
     /// A file or folder failed.
     #[error(transparent)]
     Storage(#[from] disk::Error),
@@ -100,11 +152,20 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             // The volume may only be late, or away for a while.
-            Error::NotMounted { .. } | Error::NotPrepared { .. } | Error::NoMarker { .. } => Class::Retry,
-            Error::OtherVolume { .. } | Error::OtherFileSystem { .. } | Error::BadItemName { .. } => {
-                Class::Operator
-            }
+            Error::NotMounted { .. }
+            | Error::NotPrepared { .. }
+            | Error::NoMarker { .. }
+            | Error::OtherDevice { .. }
+            | Error::NotRestored { .. }
+            | Error::FstabChanged => Class::Retry,
+            Error::OtherVolume { .. }
+            | Error::OtherFileSystem { .. }
+            | Error::NeedsRepair { .. }
+            | Error::BadItemName { .. }
+            | Error::Refused(_)
+            | Error::Fstab(_) => Class::Operator,
             Error::BadMarker { .. } => Class::Corrupt,
+            Error::Machine(error) => error.class(),
             Error::Storage(error) => error.class(),
         }
     }

@@ -8,7 +8,8 @@
 //! of what is there at that moment.
 //!
 //! Nothing is held open between uses. So a volume that goes away can be unmounted, and one that comes back is the
-//! same one when its marker says so.
+//! same one when its marker says so. [`Sight`] is what one look at the machine shows of it, mounted or not;
+//! [`bring_back`] mounts it again after its disk was gone.
 //!
 //! ```text
 //! /mnt/retention/
@@ -17,10 +18,18 @@
 //!         web01/                  the journal of one item
 //! ```
 
+pub mod eligibility;
 mod error;
+mod ext4;
+pub mod fstab;
 mod marker;
+pub mod prepare;
+mod restore;
+mod sight;
 mod volume;
 
 pub use error::{Error, Result};
 pub use marker::{FileSystemUuid, VolumeId};
+pub use restore::bring_back;
+pub use sight::{Access, Mounted, Sight, Wanted};
 pub use volume::{Place, RetentionVolume, Space};

@@ -62,6 +62,11 @@ impl FileSystemUuid {
         FileSystemUuid::parse(&new_uuid()?).ok_or_else(no_uuid)
     }
 
+    /// The UUID in the bytes of a superblock.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> FileSystemUuid {
+        FileSystemUuid(u128::from_be_bytes(bytes))
+    }
+
     /// Whether a folder lies on the ext4 with this UUID.
     pub(crate) fn is_that_of(self, folder: &HostFolder) -> Result<bool> {
         Ok(folder.file_system_id()? == self.statfs_id())
@@ -100,13 +105,18 @@ impl Marker {
             Err(error) if matches!(error.cause(), Cause::NotFound) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let bad = |what| Error::BadMarker { path: path.to_owned(), what };
         if file.size() > MAX_MARKER {
-            return Err(bad("it is too long"));
+            return Err(Error::BadMarker { path: path.to_owned(), what: "it is too long" });
         }
         let mut bytes = vec![0; file.size().as_usize()];
         file.read_at(Bytes::ZERO, &mut bytes)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| bad("it is not text"))?;
+        Marker::parse(path, &bytes).map(Some)
+    }
+
+    /// The marker with these bytes, of the volume at `path`.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Marker> {
+        let bad = |what| Error::BadMarker { path: path.to_owned(), what };
+        let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
         let mut lines = text.lines();
         if lines.next() != Some(MARKER_FORMAT) {
             return Err(bad("its first line names no format known here"));
@@ -120,7 +130,7 @@ impl Marker {
                 Some(uuid.ok_or_else(|| bad("its third line holds no UUID of a file system"))?)
             }
         };
-        Ok(Some(Marker { id, file_system }))
+        Ok(Marker { id, file_system })
     }
 
     /// Marks a folder: the marker is there as a whole or not at all, and durable on return.

@@ -28,6 +28,17 @@ pub struct Place {
     pub trial: bool,
 }
 
+impl Place {
+    /// Room on whatever volume is there now.
+    pub fn space(&self) -> Result<Space> {
+        space(&enter(self)?)
+    }
+}
+
+fn space(folder: &HostFolder) -> Result<Space> {
+    Ok(Space { capacity: folder.capacity()?, available: folder.available()? })
+}
+
 /// A volume that holds the journals of items, known by its marker.
 #[derive(Debug)]
 pub struct RetentionVolume {
@@ -100,8 +111,7 @@ impl RetentionVolume {
 
     /// Room on the volume now.
     pub fn space(&self) -> Result<Space> {
-        let folder = self.enter_verified()?;
-        Ok(Space { capacity: folder.capacity()?, available: folder.available()? })
+        space(&self.enter_verified()?)
     }
 
     /// An error when the volume is not there, or another one is.

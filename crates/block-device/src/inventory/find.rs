@@ -4,6 +4,7 @@ use super::devices::Devices;
 use super::identity::is_vmware;
 use super::{AttachedDisk, DiskPath, Inventory, NoScsiId, Role};
 use crate::error::{Error, Result};
+use crate::paths;
 use crate::scsi_id::ScsiId;
 use crate::system::System;
 use serde::Serialize;
@@ -51,7 +52,7 @@ impl AttachedDisk {
 impl DiskPath {
     /// False when the kernel or multipathd says that it does not.
     pub fn works(&self) -> bool {
-        let dead = self.device_state.as_deref().is_some_and(|state| !matches!(state, "running" | "live"));
+        let dead = self.device_state.as_deref().is_some_and(|state| !paths::runs(state));
         !dead && self.path_state.as_deref() != Some("failed")
     }
 }

@@ -6,6 +6,7 @@ use nix::sys::stat::{Mode, umask};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Receives the change streams of machines, applies them to their replicas and keeps every recovery point of the
 /// retention window.
@@ -52,7 +53,10 @@ fn run(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(config.limits.jobs + 64)
         .thread_stack_size(512 << 10)
         .build()?;
-    runtime.block_on(daemon::run(config))
+    let outcome = runtime.block_on(daemon::run(config));
+    // A disk that does not answer, or the check of a volume, is not waited for: everything else is closed.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
 }
 
 /// The journal of systemd adds the time by itself.

@@ -4,9 +4,11 @@
 //! value found and the values possible. A key that does not exist is an error that names the nearest one which
 //! does. `packaging/mtd.toml` documents every key; a test keeps it complete.
 
+mod policy;
 mod reader;
 mod units;
 
+pub use policy::{Amount, ApplicationConsistent, Policy};
 pub use reader::ConfigError;
 pub(crate) use units::nearest;
 
@@ -23,8 +25,10 @@ pub const DEFAULT_PATH: &str = "/etc/master-target/mtd.toml";
 /// Where `mtctl` looks for the daemon.
 pub const DEFAULT_SOCKET: &str = "/run/master-target/mtd.sock";
 
-const DEFAULT_STATE: &str = "/var/lib/master-target";
-const DEFAULT_RETENTION: &str = "/mnt/retention";
+/// Where the daemon keeps its own state, unless the configuration says otherwise.
+pub(crate) const DEFAULT_STATE: &str = "/var/lib/master-target";
+/// Where the retention volume is, unless the configuration says otherwise.
+pub(crate) const DEFAULT_RETENTION: &str = "/mnt/retention";
 
 /// A master target serves at most so many disks in one item: more than a VMware machine can have attached.
 const MAX_DISKS: usize = 60;
@@ -90,17 +94,6 @@ pub struct Retention {
     pub folder: PathBuf,
     /// True to take the folder as it is, mounted volume or not.
     pub trial_folder: bool,
-}
-
-/// How far back recovery points reach, and when to raise the alarm.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// The retention window.
-    pub window: Duration,
-    /// RPO above which there is an alert.
-    pub rpo_threshold: Duration,
-    /// Bytes that the journal of one item may take.
-    pub max_journal: Option<u64>,
 }
 
 /// What a peer may take.
@@ -236,20 +229,6 @@ fn retention(mut section: Section<'_>) -> Result<Retention> {
     Ok(retention)
 }
 
-fn policy(mut section: Section<'_>, defaults: &Policy) -> Result<Policy> {
-    let policy = Policy {
-        window: section.duration_or("window", defaults.window, MINUTE..=365 * DAY)?,
-        rpo_threshold: section.duration_or(
-            "rpo_threshold",
-            defaults.rpo_threshold,
-            Duration::from_secs(1)..=7 * DAY,
-        )?,
-        max_journal: section.size("max_journal", 64 * MIB)?.or(defaults.max_journal),
-    };
-    section.finish()?;
-    Ok(policy)
-}
-
 fn limits(mut section: Section<'_>) -> Result<Limits> {
     let timeouts = Duration::from_secs(1)..=10 * MINUTE;
     let limits = Limits {
@@ -279,10 +258,12 @@ fn server(mut section: Section<'_>, port: u16) -> Result<Option<Server>> {
 }
 
 fn items(root: &mut Section<'_>) -> Result<Vec<Item>> {
-    let standard = Policy { window: DAY, rpo_threshold: 15 * MINUTE, max_journal: None };
-    let standard = policy(root.table("policy")?, &standard)?;
+    let standard = Policy::read(root.table("policy")?, &Policy::standard())?;
     let mut used = Used::default();
-    root.tables("item")?.into_iter().map(|section| item(section, &standard, &mut used)).collect()
+    let items = root.tables("item")?.into_iter().map(|section| item(section, &standard, &mut used));
+    let items: Vec<Item> = items.collect::<Result<_>>()?;
+    policy::check_minima(root, &items)?;
+    Ok(items)
 }
 
 /// Names that may be used only once, and by whom they are used.
@@ -311,7 +292,7 @@ fn item(mut section: Section<'_>, standard: &Policy, used: &mut Used) -> Result<
             section.error_at(&source.at, format!("item.source {:?} must be {expected}", source.value))
         );
     }
-    let policy = policy(section.table("policy")?, standard)?;
+    let policy = Policy::read(section.table("policy")?, standard)?;
     let disks = disks(&mut section, &name.value, used)?;
     section.finish()?;
     Ok(Item { name: name.value, source: source.value, policy, disks })

@@ -110,9 +110,19 @@ impl<'a> Section<'a> {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>> {
+        Ok(self.located(key, expected, parse)?.map(|found| found.value))
+    }
+
+    /// The same, with its place.
+    pub(super) fn located<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<Found<T>>> {
         let Some(found) = self.text(key, expected)? else { return Ok(None) };
         match parse(&found.value) {
-            Some(value) => Ok(Some(value)),
+            Some(value) => Ok(Some(Found { value, at: found.at })),
             None => {
                 let message =
                     format!("{} must be {expected}, not the text {:?}", self.path(key), found.value);

@@ -38,6 +38,8 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
         "policy",
         "window",
         "rpo_threshold",
+        "application_consistent_every",
+        "min_journal",
         "max_journal",
         "limits",
         "connections",
@@ -97,6 +99,40 @@ fn an_item_may_have_a_policy_of_its_own() {
     assert_eq!((policy.window, policy.rpo_threshold), (2 * DAY, 5 * MINUTE));
 }
 
+#[test]
+fn shares_of_the_volume_are_sizes_or_hundredths_of_it() {
+    let policy =
+        |text: &str| parse(&format!("[policy]\n{text}\n{SMALLEST}")).unwrap().items[0].policy.clone();
+    let shares = policy("min_journal = \"5%\"\nmax_journal = \"200 GiB\"");
+    assert_eq!(shares.min_journal, Some(Amount::Percent(5)));
+    assert_eq!(shares.max_journal, Some(Amount::Bytes(200 << 30)));
+    assert_eq!(Amount::Percent(5).of(1000), 50);
+    assert_eq!(Amount::Percent(100).of(u64::MAX), u64::MAX);
+    // Which is more depends on the volume.
+    policy("min_journal = \"50 %\"\nmax_journal = \"1 GiB\"");
+}
+
+#[test]
+fn no_more_of_the_volume_is_promised_than_there_is() {
+    let item = |name: &str, least: &str| {
+        let item = SMALLEST.replace("web01", name);
+        format!("{item}[item.policy]\nmin_journal = \"{least}\"\n")
+    };
+    parse(&(item("a1", "60 %") + &item("a2", "40 %") + &item("a3", "1 GiB"))).unwrap();
+    let message = parse(&(item("a1", "60 %") + &item("a2", "41 %"))).unwrap_err().message;
+    assert!(message.contains("101 %") && message.contains("(a1 60 %, a2 41 %)"), "{message}");
+}
+
+#[test]
+fn an_alert_of_application_consistent_points_is_usual_wanted_or_off() {
+    let policy =
+        |text: &str| parse(&format!("[policy]\n{text}\n{SMALLEST}")).unwrap().items[0].policy.clone();
+    let every = |text: &str| policy(text).application_consistent;
+    assert_eq!(every(""), ApplicationConsistent::Usual(60 * MINUTE));
+    assert_eq!(every("application_consistent_every = \"60 min\""), ApplicationConsistent::Every(60 * MINUTE));
+    assert_eq!(every("application_consistent_every = \"never\""), ApplicationConsistent::Never);
+}
+
 /// Each thing that can be wrong, and what is said about it.
 #[test]
 fn every_bad_key_and_value_is_named_with_its_line() {
@@ -135,11 +171,23 @@ fn every_bad_key_and_value_is_named_with_its_line() {
         ),
         (
             "[policy]\nrpo = \"10 s\"",
-            "line 2: unknown key policy.rpo: known here are window, rpo_threshold, max_journal",
+            "line 2: unknown key policy.rpo: known here are min_journal, max_journal, window, rpo_threshold, application_consistent_every",
         ),
         (
             "[policy]\nmax_journal = \"1 MiB\"",
-            "line 2: policy.max_journal must be a size of at least 64 MiB, such as \"40 GiB\" (B, KiB, MiB, GiB, TiB), not the text \"1 MiB\"",
+            "line 2: policy.max_journal must be a share of the retention volume such as \"20 %\", or a size of at least 64 MiB such as \"40 GiB\" (B, KiB, MiB, GiB, TiB), not the text \"1 MiB\"",
+        ),
+        (
+            "[policy]\nmin_journal = \"101 %\"",
+            "line 2: policy.min_journal must be a share of the retention volume such as \"20 %\", or a size of at least 64 MiB such as \"40 GiB\" (B, KiB, MiB, GiB, TiB), not the text \"101 %\"",
+        ),
+        (
+            "[policy]\nmin_journal = \"2 GiB\"\nmax_journal = \"1 GiB\"",
+            "line 3: min_journal (2 GiB) is more than max_journal (1 GiB): make it smaller, or max_journal larger",
+        ),
+        (
+            "[policy]\napplication_consistent_every = \"0\"",
+            "line 2: policy.application_consistent_every must be a duration between 1 min and 7 d, such as \"60 min\" (s, min, h, d, weeks), or \"never\", not the text \"0\"",
         ),
         (
             "[limits]\nconnections = 0",

@@ -1,13 +1,14 @@
 //! The life of an item: opened, running, closed by an error, opened again.
 
-use super::alerts::Alerts;
-use super::open::{self, Found, Manner, Problem};
+use super::open::{self, Found, Lies, Manner, Problem};
 use super::record::Committed;
 use super::running::{Ended, Running, run_blocking};
-use super::status::{Closed, Condition, Snapshot};
+use super::status::{Again, Closed, Condition, Snapshot};
 use super::{Input, Order, Ordered, Surroundings};
+use crate::alerts::Alerts;
 use crate::clock::nanos;
 use crate::config;
+use crate::retention::Allowance;
 use change_stream::{Frame, RefusalCode};
 use control_api::{AlertKind, Failure, StartReport};
 use disk::Class;
@@ -30,10 +31,19 @@ pub(super) struct Actor {
     surroundings: Surroundings,
     inputs: mpsc::Receiver<Input>,
     orders: mpsc::Receiver<Ordered>,
+    allowance: watch::Receiver<Allowance>,
     publish: watch::Sender<Snapshot>,
     alerts: Alerts,
     start: Option<StartReport>,
     retries: u32,
+}
+
+/// The actor's ends of its channels.
+pub(super) struct Ends {
+    pub(super) inputs: mpsc::Receiver<Input>,
+    pub(super) orders: mpsc::Receiver<Ordered>,
+    pub(super) allowance: watch::Receiver<Allowance>,
+    pub(super) publish: watch::Sender<Snapshot>,
 }
 
 /// What comes next in an item's life.
@@ -45,15 +55,10 @@ enum Next {
 }
 
 impl Actor {
-    pub(super) fn new(
-        config: Arc<config::Item>,
-        surroundings: Surroundings,
-        inputs: mpsc::Receiver<Input>,
-        orders: mpsc::Receiver<Ordered>,
-        publish: watch::Sender<Snapshot>,
-    ) -> Actor {
+    pub(super) fn new(config: Arc<config::Item>, surroundings: Surroundings, ends: Ends) -> Actor {
+        let Ends { inputs, orders, allowance, publish } = ends;
         let alerts = Alerts::default();
-        Actor { config, surroundings, inputs, orders, publish, alerts, start: None, retries: 0 }
+        Actor { config, surroundings, inputs, orders, allowance, publish, alerts, start: None, retries: 0 }
     }
 
     /// Runs until the item is shut down.
@@ -65,7 +70,10 @@ impl Actor {
                 next = match next {
                     Next::Open(manner) => match self.open(manner).await {
                         Ok(next) => next,
-                        Err(problem) => self.closed_by(problem),
+                        Err(problem) => {
+                            let problem = self.explain(problem).await;
+                            self.closed_by(problem)
+                        }
                     },
                     Next::Wait(closed) => self.wait(closed).await,
                     Next::Committed(committed) => self.rest(committed).await,
@@ -82,16 +90,20 @@ impl Actor {
         let now = self.surroundings.clock.now();
         self.publish(Condition::Starting { since: now });
         let (place, config) = (self.surroundings.place.clone(), self.config.clone());
-        let opened = match run_blocking(move || open::open(&place, &config, manner, now)).await? {
+        let volume = self.surroundings.volume.now();
+        let opened = match run_blocking(move || open::open(&place, &config, manner, &volume, now)).await? {
             Found::Committed(committed) => return Ok(Next::Committed(committed)),
             Found::Opened(opened) => opened,
         };
         tracing::info!("opened: {}", opened.report.summary);
         self.start = Some(opened.report.clone());
-        let mut running = Running::new(self.config.clone(), self.surroundings.clone(), *opened)?;
+        let allowance = *self.allowance.borrow_and_update();
+        let mut running = Running::new(self.config.clone(), self.surroundings.clone(), *opened, allowance)?;
         self.retries = 0;
         self.alerts.clear(AlertKind::Fenced);
         if manner.start_over {
+            // The volume that is there is the right one from now on: the keeper has to know before it is asked.
+            self.surroundings.volume.look().await;
             // Refused only by a failover under way, and then there is nothing to be started over.
             let _ = running.order(Order::Resync, &mut self.alerts);
         }
@@ -120,6 +132,7 @@ impl Actor {
     /// last, since a source can send it without a pause.
     async fn replicate(&mut self, running: &mut Running) -> Ended {
         let mut published: Option<Instant> = None;
+        let mut volume = self.surroundings.volume.clone();
         loop {
             let wake = running.wake().unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
             let mut at_once = published.is_none();
@@ -128,6 +141,11 @@ impl Actor {
                 Some(Ordered { order, accepted }) = self.orders.recv() => {
                     let _ = accepted.send(running.order(order, &mut self.alerts));
                     at_once = true;
+                }
+                state = volume.becomes_unusable() => running.fence(Problem::of_volume(&state)),
+                Ok(()) = self.allowance.changed() => {
+                    let allowance = *self.allowance.borrow_and_update();
+                    running.allow(allowance, &mut self.alerts);
                 }
                 done = running.job_end() => running.job_done(done, &mut self.alerts),
                 () = sleep_until(wake) => running.tick(&mut self.alerts),
@@ -146,24 +164,45 @@ impl Actor {
         }
     }
 
+    /// An error of the journal looks the same whether a medium is broken or the volume is gone: the keeper knows.
+    async fn explain(&self, problem: Problem) -> Problem {
+        if problem.lies != Lies::Journal || problem.class != Class::Operator {
+            return problem;
+        }
+        match self.surroundings.volume.found_unusable().await {
+            Some(state) => {
+                let cause = Problem::of_volume(&state);
+                Problem { why: format!("{cause}; {problem}"), ..cause }
+            }
+            None => problem,
+        }
+    }
+
     /// What follows an error: opened again by itself when something went away, else by an order.
     fn closed_by(&mut self, problem: Problem) -> Next {
         let now = self.surroundings.clock.now();
-        let retry_at = (problem.class == Class::Retry).then(|| {
-            let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LONGEST_RETRY);
-            self.retries += 1;
-            now.saturating_add(nanos(delay))
-        });
-        let closed = Closed { why: problem.why, class: problem.class, retry_at };
+        let again = match (problem.class, problem.lies) {
+            (Class::Retry, Lies::Volume) => Again::WithVolume,
+            (Class::Retry, _) => {
+                let delay = FIRST_RETRY.saturating_mul(1 << self.retries.min(16)).min(LONGEST_RETRY);
+                self.retries += 1;
+                Again::At(now.saturating_add(nanos(delay)))
+            }
+            _ => Again::ByOrder,
+        };
+        let closed = Closed { why: problem.why, class: problem.class, again };
         tracing::error!("fenced: {}; {}", closed.why, closed.next(&self.config.name));
-        let message = format!("it has stopped: {}; {}", closed.why, closed.next(&self.config.name));
-        self.alerts.raise(AlertKind::Fenced, now, message);
         Next::Wait(closed)
     }
 
-    async fn wait(&mut self, closed: Closed) -> Next {
-        self.publish(Condition::Closed(closed.clone()));
-        let retry = closed.retry_at.map(|time| self.surroundings.clock.instant(time));
+    async fn wait(&mut self, mut closed: Closed) -> Next {
+        // The first change is how the volume stands now.
+        let mut volume = self.surroundings.volume.clone();
+        let retry = match closed.again {
+            Again::At(time) => Some(self.surroundings.clock.instant(time)),
+            Again::WithVolume | Again::ByOrder => None,
+        };
+        self.say_closed(&closed);
         loop {
             tokio::select! {
                 biased;
@@ -175,12 +214,25 @@ impl Actor {
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     return Next::Open(Manner::default());
                 }
+                state = volume.changes(), if closed.again == Again::WithVolume => {
+                    if state.is_usable() {
+                        return Next::Open(Manner::default());
+                    }
+                    closed.why = state.why();
+                    self.say_closed(&closed);
+                }
                 Some(input) = self.inputs.recv() => {
                     let why = format!("item {} has stopped: {}", self.config.name, closed.why);
                     refuse(input, RefusalCode::Fenced, why);
                 }
             }
         }
+    }
+
+    fn say_closed(&mut self, closed: &Closed) {
+        let message = format!("it has stopped: {}; {}", closed.why, closed.next(&self.config.name));
+        self.alerts.raise(AlertKind::Fenced, self.surroundings.clock.now(), message);
+        self.publish(Condition::Closed(closed.clone()));
     }
 
     /// Committed: nothing is open until someone wants to replicate again.

@@ -6,11 +6,11 @@
 //! number of jobs that may run at once, so what happens to one item stops no other. A panic in a job is caught and
 //! fences the item like an error.
 //!
-//! After an error everything of the item is closed. When the disk or volume went away, it is opened again by
-//! itself, through crash recovery, at growing intervals; otherwise it waits for an order.
+//! After an error everything of the item is closed. When a disk went away, it is opened again by itself, through crash
+//! recovery, at growing intervals; otherwise it waits for an order. It is open only while the retention volume can be
+//! used: it is closed when that ends, whatever it does, and opened again as soon as the volume is back.
 
 mod actor;
-mod alerts;
 mod link;
 mod open;
 mod record;
@@ -24,6 +24,7 @@ pub(crate) use status::{Condition, Snapshot, point};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::retention::{Allowance, ItemReport, Volume};
 use change_stream::Frame;
 use control_api::Failure;
 use journal::BatchNumber;
@@ -70,6 +71,7 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) place: Arc<Place>,
+    pub(crate) volume: Volume,
 }
 
 /// The rest of the daemon's end of an actor.
@@ -78,6 +80,8 @@ pub(crate) struct ItemHandle {
     pub(crate) input: mpsc::Sender<Input>,
     orders: mpsc::Sender<Ordered>,
     snapshot: watch::Receiver<Snapshot>,
+    allowance: watch::Sender<Allowance>,
+    report: watch::Sender<Option<ItemReport>>,
 }
 
 impl ItemHandle {
@@ -87,9 +91,12 @@ impl ItemHandle {
         let (input, inputs) = mpsc::channel(INPUT_QUEUE);
         let (orders, ordered) = mpsc::channel(ORDER_QUEUE);
         let (publish, snapshot) = watch::channel(Snapshot::starting(surroundings.clock.now()));
-        let actor = actor::Actor::new(config.clone(), surroundings, inputs, ordered, publish);
+        let (allowance, allowed) = watch::channel(Allowance::default());
+        let ends = actor::Ends { inputs, orders: ordered, allowance: allowed, publish };
+        let actor = actor::Actor::new(config.clone(), surroundings, ends);
         let task = tokio::spawn(actor.run());
-        (ItemHandle { config, input, orders, snapshot }, task)
+        let report = watch::Sender::default();
+        (ItemHandle { config, input, orders, snapshot, allowance, report }, task)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -104,6 +111,21 @@ impl ItemHandle {
     /// To wait for changes of how it stands.
     pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
+    }
+
+    /// Says how much its journal may take from now on.
+    pub(crate) fn allow(&self, allowance: Allowance) {
+        self.allowance.send_if_modified(|known| std::mem::replace(known, allowance) != allowance);
+    }
+
+    /// Takes down what the steward found out about its journal.
+    pub(crate) fn tell(&self, report: ItemReport) {
+        self.report.send_replace(Some(report));
+    }
+
+    /// What the steward last found out about its journal, once it has looked.
+    pub(crate) fn report(&self) -> Option<ItemReport> {
+        self.report.borrow().clone()
     }
 
     /// Disks and journal, while they are open.

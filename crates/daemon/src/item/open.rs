@@ -3,12 +3,13 @@
 use super::record::{Committed, Record, RecordError, RecordFile};
 use super::target::{self, Target};
 use crate::config;
-use control_api::StartReport;
+use crate::retention::VolumeState;
 use control_api::time::Time;
+use control_api::{RetentionState, StartReport};
 use disk::{Class, Disk, Folder};
 use journal::{DiskIdentity, Identity, Options, RecoveryReport};
 use replication_receiver::{Error, Storage};
-use retention_volume::{RetentionVolume, VolumeId};
+use retention_volume::{FileSystemUuid, RetentionVolume, VolumeId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,20 +42,40 @@ impl Place {
     fn open_volume(&self, record: &Record, any: bool) -> Result<RetentionVolume, Problem> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let file = RecordFile::of_volume(&self.state_folder);
-        let common = file.load()?.volume;
-        let known = record.volume.clone().or(common.clone()).filter(|_| !any);
+        let common = file.load()?;
+        let known = record.volume.clone().or(common.volume.clone()).filter(|_| !any);
         let known = known.as_deref().and_then(VolumeId::parse);
-        let place = retention_volume::Place {
-            folder: self.retention.folder.clone(),
-            trial: self.retention.trial_folder,
+        let volume = RetentionVolume::open(&self.volume_place(), known.as_ref())?;
+        let opened = Record {
+            volume: Some(volume.id().to_string()),
+            file_system: volume.file_system().map(|uuid| uuid.to_string()),
+            ..Record::default()
         };
-        let volume = RetentionVolume::open(&place, known.as_ref())?;
-        let id = Some(volume.id().to_string());
-        if common != id {
-            file.save(&Record { volume: id, ..Record::default() })?;
+        if common != opened {
+            file.save(&opened)?;
         }
         Ok(volume)
     }
+
+    /// Where the retention volume is to be.
+    pub(crate) fn volume_place(&self) -> retention_volume::Place {
+        retention_volume::Place { folder: self.retention.folder.clone(), trial: self.retention.trial_folder }
+    }
+
+    /// The volume that was used before, if any was; a record that cannot be read names none.
+    pub(crate) fn known_volume(&self) -> Option<KnownVolume> {
+        let record = RecordFile::of_volume(&self.state_folder).load().ok()?;
+        let file_system = record.file_system.as_deref().and_then(FileSystemUuid::parse);
+        Some(KnownVolume { id: VolumeId::parse(&record.volume?)?, file_system })
+    }
+}
+
+/// What the state folder knows of the retention volume.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownVolume {
+    pub(crate) id: VolumeId,
+    /// UUID of its file system, unless it was marked by an early version.
+    pub(crate) file_system: Option<FileSystemUuid>,
 }
 
 /// Why an item cannot be opened, or had to be closed.
@@ -63,11 +84,32 @@ impl Place {
 pub(super) struct Problem {
     pub(super) class: Class,
     pub(super) why: String,
+    pub(super) lies: Lies,
+}
+
+/// Where the cause of a problem lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lies {
+    /// In the journal, so maybe in the retention volume.
+    Journal,
+    /// In the retention volume, which cannot be used: the item goes on when it can.
+    Volume,
+    /// Elsewhere, in a disk for example.
+    Elsewhere,
 }
 
 impl Problem {
     pub(super) fn new(class: Class, why: impl Into<String>) -> Problem {
-        Problem { class, why: why.into() }
+        Problem { class, why: why.into(), lies: Lies::Elsewhere }
+    }
+
+    pub(super) fn of_journal(self) -> Problem {
+        Problem { lies: Lies::Journal, ..self }
+    }
+
+    /// The retention volume cannot be used.
+    pub(super) fn of_volume(volume: &VolumeState) -> Problem {
+        Problem { class: Class::Retry, why: volume.why(), lies: Lies::Volume }
     }
 }
 
@@ -91,13 +133,14 @@ impl From<vmdk::Error> for Problem {
 
 impl From<retention_volume::Error> for Problem {
     fn from(error: retention_volume::Error) -> Problem {
-        Problem::new(error.class(), error.to_string())
+        Problem::new(error.class(), error.to_string()).of_journal()
     }
 }
 
 impl From<replication_receiver::Error> for Problem {
     fn from(error: replication_receiver::Error) -> Problem {
-        Problem::new(error.class(), error.to_string())
+        let problem = Problem::new(error.class(), error.to_string());
+        if error.is_of_journal() { problem.of_journal() } else { problem }
     }
 }
 
@@ -140,14 +183,20 @@ pub(super) fn open(
     place: &Place,
     config: &config::Item,
     manner: Manner,
+    volume: &VolumeState,
     now: Time,
 ) -> Result<Found, Problem> {
     let file = place.record_file(&config.name);
     let mut record = file.load()?;
-    if let Some(committed) = record.committed {
-        if !manner.start_over {
-            return Ok(Found::Committed(committed));
-        }
+    if let Some(committed) = record.committed.filter(|_| !manner.start_over) {
+        return Ok(Found::Committed(committed));
+    }
+    // Starting over takes whatever prepared volume is there.
+    let takes_another = manner.start_over && volume.state == RetentionState::NotOurs;
+    if !volume.is_usable() && !takes_another {
+        return Err(Problem::of_volume(volume));
+    }
+    if record.committed.is_some() {
         remove_journal(place, config, &record, true)?;
         record = Record::default();
         file.save(&record)?;
@@ -165,7 +214,10 @@ pub(super) fn open(
     }
     let identity = identity(config, &targets);
     let disks = targets.iter().map(|target| target.disk.clone()).collect();
-    let (storage, recovery) = open_storage(folder, identity, disks, manner)?;
+    let capacity = volume.space()?.capacity.0;
+    let most = config.policy.max_journal.map_or(capacity, |most| most.of(capacity).min(capacity));
+    let options = Options { segment_bytes: segment_bytes(most), ..Options::default() };
+    let (storage, recovery) = open_storage(folder, identity, disks, manner, options)?;
     let volume = volume.id().to_string();
     let opened = Record { volume: Some(volume), disks: known, ..record.clone() };
     if record != opened {
@@ -186,7 +238,14 @@ pub(super) fn open(
 
 /// False as well when a crash came in the middle of making the first segment.
 fn has_journal(folder: &dyn Folder) -> Result<bool, Problem> {
-    Ok(folder.list()?.iter().any(|name| name.ends_with(".journal")))
+    let names = folder.list().map_err(|error| Problem::from(error).of_journal())?;
+    Ok(names.iter().any(|name| name.ends_with(".journal")))
+}
+
+/// Room is freed by whole segments, so they are small where a journal is: a thousand of them, but neither so small that
+/// most of what is written is headers and syncs, nor larger than is good for anything.
+fn segment_bytes(journal: u64) -> u64 {
+    (journal / 1024).clamp(1 << 20, 256 << 20)
 }
 
 fn open_storage(
@@ -194,10 +253,11 @@ fn open_storage(
     identity: Identity,
     disks: Vec<Arc<dyn Disk>>,
     manner: Manner,
+    options: Options,
 ) -> Result<(Storage, Option<RecoveryReport>), Problem> {
     use journal::Error::{Corrupt, Identity as OtherIdentity};
     if has_journal(&*folder)? {
-        match Storage::open(folder.clone(), identity.clone(), disks.clone(), Options::default()) {
+        match Storage::open(folder.clone(), identity.clone(), disks.clone(), options.clone()) {
             Ok((storage, report)) => return Ok((storage, Some(report))),
             Err(Error::Journal(error @ (Corrupt { .. } | OtherIdentity { .. }))) if manner.start_over => {
                 tracing::warn!("the journal and its recovery points are given up: {error}");
@@ -206,7 +266,7 @@ fn open_storage(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((Storage::create(folder, identity, disks, Options::default())?, None))
+    Ok((Storage::create(folder, identity, disks, options)?, None))
 }
 
 fn lost_journal(config: &config::Item, folder: &Arc<dyn Folder>) -> Problem {

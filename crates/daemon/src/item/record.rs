@@ -16,6 +16,9 @@ pub(super) struct Record {
     /// none is made in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) volume: Option<String>,
+    /// UUID of the file system of that volume; only in what is common to all items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file_system: Option<String>,
     /// Identity (SCSI id, or UUID of the VMDK) of each disk that has one, by its id in the change stream: the journal
     /// is of these disks, and must not be put back onto others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -95,6 +98,7 @@ mod tests {
         assert_eq!(file.load().unwrap(), Record::default());
         let record = Record {
             volume: Some("ab-12".into()),
+            file_system: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
             disks: [("disk0".into(), "36000c29a".into())].into(),
             committed: Some(Committed { point: 7, time: 9 }),
         };

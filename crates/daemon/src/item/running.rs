@@ -1,16 +1,18 @@
 //! An open item: its engine, its connections and its jobs.
 
-use super::alerts::Alerts;
 use super::link::{ConnectionId, Link};
 use super::open::{Opened, Problem, close_images};
 use super::status::{Condition, Snapshot};
 use super::{Input, Order, Surroundings};
+use crate::alerts::Alerts;
 use crate::clock::nanos;
 use crate::config;
+use crate::retention::Allowance;
 use change_stream::{Frame, Limits, RefusalCode};
 use control_api::time::{self, Time};
 use control_api::{AlertKind, Failure, StartReport};
 use disk::{Bytes, Class};
+use journal::PruneReport;
 use replication_receiver::{
     Action, Command, Event, Item, ItemConfig, Job, JobDone, Notice, Progress, Stage, Storage,
 };
@@ -42,6 +44,10 @@ pub(super) struct Running {
     storage: Arc<Storage>,
     images: Vec<Arc<Image>>,
     report: StartReport,
+    /// How much the journal may take.
+    allowance: Allowance,
+    /// When the oldest point left was received, after points of the window were last given up.
+    shrunk_to: Option<Time>,
     links: HashMap<ConnectionId, Link>,
     jobs: JoinSet<Result<JobDone, JoinError>>,
     wake: Option<Time>,
@@ -58,12 +64,13 @@ impl Running {
         config: Arc<config::Item>,
         surroundings: Surroundings,
         opened: Opened,
+        allowance: Allowance,
     ) -> Result<Running, Problem> {
         let now = surroundings.clock.now();
         let settings = ItemConfig {
             blank: opened.blank,
             window: nanos(config.policy.window),
-            max_journal_bytes: config.policy.max_journal,
+            max_journal_bytes: allowance.bytes(),
             limits: LIMITS,
         };
         let item = Item::new(settings, &opened.storage, now)?;
@@ -74,6 +81,8 @@ impl Running {
             storage: opened.storage,
             images: opened.images,
             report: opened.report,
+            allowance,
+            shrunk_to: None,
             links: HashMap::new(),
             jobs: JoinSet::new(),
             wake: Some(now),
@@ -108,6 +117,16 @@ impl Running {
     pub(super) fn tick(&mut self, alerts: &mut Alerts) {
         self.wake = None;
         self.step(Event::Tick, alerts);
+    }
+
+    /// The journal may take so much from now on.
+    pub(super) fn allow(&mut self, allowance: Allowance, alerts: &mut Alerts) {
+        let changed = allowance.bytes() != self.allowance.bytes();
+        self.allowance = allowance;
+        if changed {
+            let command = Command::LimitJournal { bytes: allowance.bytes() };
+            self.step(Event::Command(command), alerts);
+        }
     }
 
     /// Notes what came from a connection; [`Running::take_waiting`] hands it in.
@@ -238,7 +257,8 @@ impl Running {
         });
     }
 
-    fn fence(&mut self, problem: Problem) {
+    /// Turns its sources away and ends.
+    pub(super) fn fence(&mut self, problem: Problem) {
         for link in self.links.values() {
             let message = format!("item {} has stopped: {problem}", self.config.name);
             let _ = link.frames.try_send(Frame::Refused { code: RefusalCode::Fenced, message });
@@ -257,19 +277,19 @@ impl Running {
             Notice::BookmarkDropped { name } => {
                 tracing::warn!(bookmark = %name, "a bookmark set during a sync marks no recovery point");
             }
-            Notice::Pruned(report) => tracing::debug!(bytes = report.bytes, "journal pruned"),
+            Notice::Pruned(report) => pruned(&report),
             Notice::WindowShrunk(report) => {
-                let oldest = report.oldest.map(|point| time::format(point.header.source_time));
-                let message = format!(
-                    "space for the journal ran short, {} of recovery points inside the window were given up; the \
-                     oldest left is of {}; make the retention volume or max_journal larger, or the window shorter",
-                    Bytes(report.bytes),
-                    oldest.as_deref().unwrap_or("no time")
-                );
-                alerts.raise(AlertKind::WindowShrunk, now, message);
+                pruned(&report);
+                let oldest = report.oldest.map_or(now, |point| point.header.receive_time);
+                self.shrunk_to = Some(oldest);
+                alerts.raise(AlertKind::WindowShrunk, now, self.window_shrunk(oldest, now));
             }
             Notice::NoRoom => tracing::error!("the retention volume is full and nothing can be given up"),
-            Notice::Fenced { why, class } => self.ended = Some(Ended::Fenced(Problem::new(class, why))),
+            Notice::Fenced { why, class, journal } => {
+                let problem = Problem::new(class, why);
+                let problem = if journal { problem.of_journal() } else { problem };
+                self.ended = Some(Ended::Fenced(problem));
+            }
             Notice::FailedOver { point } => tracing::info!(point = point.0, "failed over"),
             Notice::CommandFailed { why } => tracing::warn!("an order was not followed: {why}"),
             Notice::FailoverCancelled => tracing::info!("failover cancelled"),
@@ -279,6 +299,37 @@ impl Running {
                 self.ended = Some(Ended::Committed { point });
             }
             Notice::Stopped => self.ended = Some(Ended::Stopped),
+        }
+    }
+
+    fn window_shrunk(&self, oldest: Time, now: Time) -> String {
+        let wanted = time::format_duration(nanos(self.config.policy.window));
+        let (why, next) = match self.allowance {
+            Allowance::Maximum(most) => (
+                format!("its journal may take {} (max_journal)", Bytes(most)),
+                "raise max_journal or shorten the window in mtd.toml",
+            ),
+            Allowance::Free | Allowance::Shortage(_) => (
+                "the retention volume is short of room".to_owned(),
+                "mtctl retention status tells how large a disk the windows need; give it one, or shorten a window",
+            ),
+        };
+        format!(
+            "recovery points reach back {} only, to {}, and not the {wanted} wanted: {why}, and the oldest were given \
+             up; {next}",
+            time::format_duration(now.saturating_sub(oldest)),
+            time::format(oldest)
+        )
+    }
+
+    /// Once points reach back all the way again, the window is whole.
+    fn check_window(&self, now: Time, alerts: &mut Alerts) {
+        let Some(since) = alerts.since(AlertKind::WindowShrunk) else { return };
+        let oldest = self.shrunk_to.unwrap_or(since);
+        if now > oldest.saturating_add(nanos(self.config.policy.window)) {
+            alerts.clear(AlertKind::WindowShrunk);
+        } else {
+            alerts.raise(AlertKind::WindowShrunk, now, self.window_shrunk(oldest, now));
         }
     }
 
@@ -296,10 +347,7 @@ impl Running {
         let status = self.item.status();
         self.check_rpo(&status, now, alerts);
         self.check_level(&status.stage, now, alerts);
-        let window = nanos(self.config.policy.window);
-        if alerts.since(AlertKind::WindowShrunk).is_some_and(|since| now > since + window) {
-            alerts.clear(AlertKind::WindowShrunk);
-        }
+        self.check_window(now, alerts);
         let bytes_per_second = self.rate.at(now, status.received_bytes);
         let seconds_left = self.seconds_left(now, status.progress);
         Snapshot {
@@ -367,6 +415,17 @@ impl Running {
         }
         let _ = tokio::task::spawn_blocking(move || drop(storage)).await;
         closed
+    }
+}
+
+fn pruned(report: &PruneReport) {
+    tracing::debug!(bytes = report.bytes, segments = report.segments, "journal pruned");
+    if let Some(point) = report.lost_pin {
+        tracing::warn!(
+            point = point.0,
+            "room ran short, and a recovery point that a test failover or an export shows was given up: what reads it gets \
+             errors; stop it, and start it again at a newer point"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! How an item stands, as the rest of the daemon and people see it.
 
 use crate::config;
+use crate::retention::ItemReport;
 use change_stream::SyncMode;
 use control_api::time::{self, Time};
 use control_api::{Alert, DiskStatus, ItemState, ItemStatus, Point, Progress, StartReport, Work};
@@ -41,18 +42,30 @@ pub(crate) enum Condition {
 pub(crate) struct Closed {
     pub(crate) why: String,
     pub(crate) class: Class,
-    /// When it will be opened again by itself.
-    pub(crate) retry_at: Option<Time>,
+    pub(crate) again: Again,
+}
+
+/// When a closed item is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// By itself, at this time.
+    At(Time),
+    /// By itself, as soon as the retention volume can be used.
+    WithVolume,
+    /// When it is ordered.
+    ByOrder,
 }
 
 impl Closed {
     /// What to do about it.
     pub(crate) fn next(&self, item: &str) -> String {
-        if let Some(time) = self.retry_at {
-            return format!(
-                "it is opened again at {}, or at once by mtctl resume {item}",
-                time::format(time)
-            );
+        match self.again {
+            Again::At(time) => {
+                let time = time::format(time);
+                return format!("it is opened again at {time}, or at once by mtctl resume {item}");
+            }
+            Again::WithVolume => return "it goes on by itself as soon as the volume can be used".to_owned(),
+            Again::ByOrder => {}
         }
         match self.class {
             Class::Full => format!("make room on the volume of its disks, then mtctl resume {item}"),
@@ -168,7 +181,7 @@ impl Snapshot {
     }
 
     /// The item as the local API shows it. This asks the journal, so it runs on a thread that may block.
-    pub(crate) fn describe(&self, config: &config::Item) -> ItemStatus {
+    pub(crate) fn describe(&self, config: &config::Item, report: Option<ItemReport>) -> ItemStatus {
         let engine = match &self.condition {
             Condition::Open(status) => Some(status),
             _ => None,
@@ -180,6 +193,12 @@ impl Snapshot {
             target: disk.target.display().to_string(),
             size: size(n),
         });
+        // Of the same moment as the room on the volume, as soon as that is known.
+        let bytes = match &report {
+            Some(report) => report.bytes,
+            None => journal.map_or(0, |journal| journal.usage().bytes),
+        };
+        let report = report.unwrap_or_default();
         ItemStatus {
             name: config.name.clone(),
             state: self.condition.state(),
@@ -190,16 +209,16 @@ impl Snapshot {
             protected_until: engine.and_then(|status| status.protected_until),
             newest_point: journal.and_then(|journal| newest_point(journal)),
             oldest_point: journal.and_then(|journal| journal.oldest_point().ok().flatten()).map(point),
-            journal_bytes: journal.map_or(0, |journal| journal.usage().bytes),
-            journal_bytes_per_second: 0,
-            min_journal_bytes: 0,
-            max_journal_bytes: config.policy.max_journal,
+            journal_bytes: bytes,
+            journal_bytes_per_second: report.bytes_per_second,
+            min_journal_bytes: report.min_bytes,
+            max_journal_bytes: report.max_bytes,
             window_wanted: crate::clock::nanos(config.policy.window),
-            window_projected: None,
+            window_projected: report.window_projected,
             received_bytes: engine.map_or(0, |status| status.received_bytes),
             bytes_per_second: self.bytes_per_second,
             disks: disks.collect(),
-            alerts: self.alerts.clone(),
+            alerts: [self.alerts.clone(), report.alerts].concat(),
             start: self.start.clone(),
         }
     }

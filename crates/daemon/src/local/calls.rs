@@ -73,27 +73,23 @@ impl MasterTarget {
     }
 
     async fn status(&self) -> Result<Status, Failure> {
-        let folder = self.config.retention.folder.clone();
-        let available = blocking("the retention volume", move || {
-            let folder = block_device::HostFolder::open(folder, block_device::Caching::PageCache);
-            Ok(folder.and_then(|folder| disk::Folder::available(&folder)).ok().map(|bytes| bytes.0))
-        });
+        let (volume, report) = (self.volume.now(), self.retention.borrow().clone());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_string(),
             started: self.clock.started(),
             now: self.clock.now(),
             listen: self.listen.to_string(),
             retention: RetentionStatus {
-                folder: self.config.retention.folder.display().to_string(),
-                state: control_api::RetentionState::Ready,
-                detail: None,
-                file_system: None,
-                capacity_bytes: None,
-                available_bytes: available.await?,
-                journal_bytes_per_second: 0,
-                full_in_seconds: None,
-                needed_bytes: None,
-                alerts: Vec::new(),
+                folder: volume.folder.display().to_string(),
+                state: volume.state,
+                detail: volume.detail,
+                file_system: volume.file_system,
+                capacity_bytes: report.space.map(|space| space.capacity.0),
+                available_bytes: report.space.map(|space| space.available.0),
+                journal_bytes_per_second: report.bytes_per_second,
+                full_in_seconds: report.full_in_seconds,
+                needed_bytes: report.needed_bytes,
+                alerts: volume.alerts.into_iter().chain(report.alerts).collect(),
             },
             items: describe(&self.items).await?,
         })
@@ -136,9 +132,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn describe(items: &[ItemHandle]) -> Result<Vec<ItemStatus>, Failure> {
-    let items: Vec<_> = items.iter().map(|item| (item.config.clone(), item.snapshot())).collect();
-    blocking("items", move || Ok(items.iter().map(|(config, snapshot)| snapshot.describe(config)).collect()))
-        .await
+    let items: Vec<_> =
+        items.iter().map(|item| (item.config.clone(), item.snapshot(), item.report())).collect();
+    let describe = |(config, snapshot, report): (Arc<_>, Snapshot, _)| snapshot.describe(&config, report);
+    blocking("items", move || Ok(items.into_iter().map(describe).collect())).await
 }
 
 async fn one(item: &ItemHandle) -> Result<Answer, Failure> {

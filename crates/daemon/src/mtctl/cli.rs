@@ -96,6 +96,9 @@ pub enum Command {
     Disks(DisksArguments),
     /// Map the partitions of an attached disk, and unmap them again; needs no daemon
     Partitions(PartitionsArguments),
+    /// The volume that the recovery points are kept on
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Whether this machine is ready to be a master target, and how to make it so; needs no daemon
     Check(CheckArguments),
     /// Versions of mtctl and of the daemon
@@ -138,6 +141,41 @@ pub struct PartitionsArguments {
     /// Remove the maps of the disk, even when its table has become unreadable.
     #[arg(long)]
     pub unmap: bool,
+}
+
+/// What to do about the retention volume.
+#[derive(Debug, Subcommand)]
+pub enum RetentionCommand {
+    /// Make a disk the retention volume: mapped, ext4, mounted now and at boot; needs no daemon
+    Prepare(PrepareArguments),
+    /// Who uses how much of it, how far back recovery points will reach, and how large it would have to be
+    Status {
+        /// The daemon's configuration, for when it does not run.
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
+}
+
+/// Which disk is to be the retention volume, and what may be done for it.
+#[derive(Debug, Args)]
+pub struct PrepareArguments {
+    /// Kernel name, path, multipath map, SCSI id or ddb.uuid of its VMDK.
+    pub disk: String,
+    /// Where it is to be mounted; by default where the configuration has it.
+    #[arg(long, value_name = "FOLDER")]
+    pub mount_point: Option<PathBuf>,
+    /// Erase the file system with this UUID, which is on the disk now.
+    #[arg(long, value_name = "UUID")]
+    pub reformat: Option<String>,
+    /// Show every step and the change of /etc/fstab, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The daemon's configuration, which tells the target disks.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
 }
 
 /// Which checks, and what to do about what they find.
@@ -274,12 +312,16 @@ mod tests {
             "mtctl partitions sdb",
             "mtctl partitions sdb --map --read-only",
             "mtctl partitions 36000c29a0123456789abcdef01234567 --unmap",
+            "mtctl retention prepare sdb",
+            "mtctl retention prepare 36000c29a --mount-point /data/r --reformat 1234-ABCD --dry-run --yes --json",
             "mtctl check --json --cs cs.example:443",
             "mtctl check --only kernel --only scsi-ids",
             "mtctl check --explain lvm-filter",
             "mtctl check --fix --yes",
             "mtctl check --undo",
             "mtctl check --attest snapshots --by eve",
+            "mtctl retention status",
+            "mtctl retention status --json --config /tmp/mtd.toml",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

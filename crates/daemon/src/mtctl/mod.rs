@@ -8,9 +8,13 @@ mod disk_maps;
 mod disks;
 mod partitions;
 mod progress;
+mod retention;
 mod run;
 mod table;
 
-pub use cli::{Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, TestFailoverCommand};
+pub use cli::{
+    Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, PrepareArguments,
+    RetentionCommand, TestFailoverCommand,
+};
 pub use client::{Client, ClientError};
 pub use run::{Outcome, run};

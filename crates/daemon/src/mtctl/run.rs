@@ -3,7 +3,7 @@
 use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disk_maps, disks, partitions, table};
+use super::{check, disk_maps, disks, partitions, retention, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -35,6 +35,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Disks(disks) => return disks::run(disks, arguments.json),
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
         Command::Check(check) => return check::run(check, arguments.json),
+        Command::Retention(retention) => return retention::run(retention, arguments),
         _ => {}
     }
     if let Some(question) = question(&arguments.command)
@@ -110,8 +111,8 @@ fn call(command: &Command) -> Call {
         Command::Resume { item } => Call::Resume { item: item.clone() },
         Command::Resync { item } => Call::Resync { item: item.clone() },
         Command::Version => Call::Version,
-        Command::Disks(_) | Command::Partitions(_) | Command::Check(_) => {
-            unreachable!("carried out without the daemon")
+        Command::Disks(_) | Command::Partitions(_) | Command::Check(_) | Command::Retention(_) => {
+            unreachable!("carried out elsewhere")
         }
     }
 }

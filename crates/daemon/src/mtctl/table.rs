@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use control_api::time::{self, Time};
-use control_api::{ItemStatus, Point, Status, TestFailover};
+use control_api::{Alert, ItemStatus, Point, RetentionState, RetentionStatus, Status, TestFailover};
 use disk::Bytes;
 use std::fmt::Write;
 
@@ -25,8 +25,7 @@ pub(super) fn status(status: &Status) -> String {
         time::format_duration(status.now.saturating_sub(status.started)),
         status.listen
     );
-    let available = status.retention.available_bytes.map_or("unknown".into(), |b| Bytes(b).to_string());
-    let _ = writeln!(text, "retention volume {}, {available} available", status.retention.folder);
+    retention(&status.retention, &mut text);
     if status.items.is_empty() {
         text.push_str("no item is configured\n");
         return text;
@@ -50,6 +49,39 @@ pub(super) fn status(status: &Status) -> String {
     text
 }
 
+/// How full the retention volume is, and what needs attention of it.
+fn retention(retention: &RetentionStatus, text: &mut String) {
+    let _ = write!(text, "retention volume {}", retention.folder);
+    match retention.capacity_bytes.zip(retention.available_bytes) {
+        None => text.push_str(", its room is unknown"),
+        Some((capacity, available)) => {
+            let used = share_of(capacity.saturating_sub(available), capacity);
+            let _ = write!(text, ", {used} of {} used, {} available", Bytes(capacity), Bytes(available));
+        }
+    }
+    if !matches!(retention.state, RetentionState::Ready | RetentionState::Trial) {
+        let _ = write!(text, ", {}", retention.state);
+    }
+    text.push('\n');
+    if let Some(detail) = &retention.detail {
+        let _ = writeln!(text, "{detail}");
+    }
+    for raised in &retention.alerts {
+        let _ = writeln!(text, "{}", alert("retention volume", raised));
+    }
+}
+
+/// An alert of an object, as a line.
+pub(super) fn alert(object: &str, alert: &Alert) -> String {
+    format!("ALERT {object}: {} (since {})", alert.message, time::format(alert.since))
+}
+
+/// A part of a whole: `12 %`, and with a decimal below ten.
+pub(super) fn share_of(part: u64, whole: u64) -> String {
+    let percent = part as f64 * 100.0 / whole.max(1) as f64;
+    if percent < 9.95 && percent > 0.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
 fn progress(item: &ItemStatus) -> String {
     let Some(progress) = item.progress else { return String::new() };
     let Some(total) = progress.total.filter(|total| *total > 0) else { return "starting".into() };
@@ -66,9 +98,8 @@ fn notes(item: &ItemStatus, text: &mut String) {
     if let Some(detail) = &item.detail {
         let _ = writeln!(text, "{}: {detail}", item.name);
     }
-    for alert in &item.alerts {
-        let _ =
-            writeln!(text, "ALERT {}: {} (since {})", item.name, alert.message, time::format(alert.since));
+    for raised in &item.alerts {
+        let _ = writeln!(text, "{}", alert(&item.name, raised));
     }
 }
 
@@ -141,14 +172,11 @@ pub(super) fn test_failovers(list: &[TestFailover], now: Time) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use control_api::{
-        Alert, AlertKind, Bookmark, DiskStatus, ItemState, Progress, RetentionState, RetentionStatus,
-        StartReport, Work,
-    };
+    use control_api::{AlertKind, Bookmark, DiskStatus, ItemState, Progress, StartReport, Work};
 
-    const NOW: Time = 1_700_000_000 * time::SECOND;
+    pub(in crate::mtctl) const NOW: Time = 1_700_000_000 * time::SECOND;
 
     fn point(number: u64, age: u64) -> Point {
         let at = NOW - age * time::SECOND;
@@ -180,7 +208,7 @@ mod tests {
         }
     }
 
-    fn sample() -> Status {
+    pub(in crate::mtctl) fn sample() -> Status {
         Status {
             version: "0.1.0".into(),
             started: NOW - 3600 * time::SECOND,
@@ -206,13 +234,26 @@ mod tests {
     fn the_status_shows_what_matters_on_one_screen() {
         let text = status(&sample());
         assert!(text.starts_with("master target 0.1.0, up 1 h, listening on 0.0.0.0:9443\n"), "{text}");
-        assert!(text.contains("retention volume /mnt/retention, 1 TiB available\n"), "{text}");
+        assert!(
+            text.contains("retention volume /mnt/retention, 50 % of 2 TiB used, 1 TiB available\n"),
+            "{text}"
+        );
         let row = text.lines().find(|line| line.contains("web01")).unwrap();
         let cells: Vec<&str> = row.split(['│', '┆']).map(str::trim).filter(|cell| !cell.is_empty()).collect();
         let expected =
             ["web01", "initial sync", "25 % of 4 GiB, 10 min left", "12 s", "2 h", "3 MiB", "5 MiB/s"];
         assert_eq!(cells, expected);
         assert!(text.ends_with("ALERT web01: RPO is 1 h (since 2023-11-14T22:13:20.000Z)\n"), "{text}");
+    }
+
+    #[test]
+    fn a_retention_volume_that_cannot_be_used_says_why() {
+        let mut sample = sample();
+        sample.retention.state = RetentionState::NotMounted;
+        sample.retention.detail = Some("waiting for its disk /dev/mapper/36000c29a".into());
+        let expected =
+            "\nretention volume /mnt/retention: not mounted: waiting for its disk /dev/mapper/36000c29a\n";
+        assert!(status(&sample).contains(expected), "{}", status(&sample));
     }
 
     #[test]

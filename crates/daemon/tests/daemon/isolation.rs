@@ -14,19 +14,28 @@ use tokio::task::JoinHandle;
 
 const MIB: usize = 1 << 20;
 
-struct Daemon {
+pub(crate) struct Daemon {
     folder: PathBuf,
-    port: u16,
-    certificates: Certificates,
+    pub(crate) port: u16,
+    pub(crate) certificates: Certificates,
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Daemon {
     fn start(folder: &Path) -> Daemon {
+        Daemon::start_with(folder, "trial_folder = true", BAD)
+    }
+
+    /// With lines for the retention volume, which is mounted at `retention`, and other items than the good one.
+    pub(crate) fn start_with(folder: &Path, retention: &str, items: &str) -> Daemon {
         let certificates = Certificates::make(&folder.join("certificates")).unwrap();
         let port = free_port();
-        let config = Config::parse("test.toml", &configuration(folder, port, &certificates)).unwrap();
+        let text = configuration(folder, port, &certificates)
+            .replace("@RETENTION@", retention)
+            .replace("@ITEMS@", items)
+            .replace("@FOLDER@", &folder.display().to_string());
+        let config = Config::parse("test.toml", &text).unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(daemon::run_until(config, async move {
             let _ = stopped.await;
@@ -40,29 +49,36 @@ impl Daemon {
         self.folder.join("run/mtd.sock")
     }
 
-    fn call(&self, call: Call) -> Result<Answer, ClientError> {
+    pub(crate) fn call(&self, call: Call) -> Result<Answer, ClientError> {
         Client::connect(&self.socket()).unwrap().call(call, |_| {})
     }
 
-    fn item(&self, name: &str) -> ItemStatus {
+    pub(crate) fn item(&self, name: &str) -> ItemStatus {
         match self.call(Call::Items { item: Some(name.into()) }).unwrap() {
             Answer::Items(mut items) => items.remove(0),
             other => panic!("{other:?}"),
         }
     }
 
-    fn wait_for(&self, name: &str, state: ItemState) -> ItemStatus {
+    pub(crate) fn wait_for(&self, name: &str, state: ItemState) -> ItemStatus {
         wait_for(&format!("{name} to be {state}"), SOON, || {
             Ok(Some(self.item(name)).filter(|item| item.state == state))
         })
         .unwrap()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
 }
+
+const BAD: &str = r#"
+        [[item]]
+        name = "bad"
+        source = "source.example"
+        disks = [{ id = "d", target = "@FOLDER@/missing.vmdk" }]
+"#;
 
 fn configuration(folder: &Path, port: u16, certificates: &Certificates) -> String {
     let shown = folder.display();
@@ -77,17 +93,14 @@ fn configuration(folder: &Path, port: u16, certificates: &Certificates) -> Strin
         ca = "{ca}"
         [retention]
         folder = "{shown}/retention"
-        trial_folder = true
+        @RETENTION@
         [policy]
         rpo_threshold = "1 s"
         [[item]]
         name = "good"
         source = "source.example"
         disks = [{{ id = "d", target = "{shown}/good.img", format = "raw", size = "4 MiB" }}]
-        [[item]]
-        name = "bad"
-        source = "source.example"
-        disks = [{{ id = "d", target = "{shown}/missing.vmdk" }}]
+        @ITEMS@
         "#,
         certificate = certificates.certificate("target.example").display(),
         key = certificates.key("target.example").display(),

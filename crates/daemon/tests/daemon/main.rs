@@ -2,4 +2,6 @@
 
 mod end_to_end;
 mod isolation;
+mod retention;
+mod retention_space;
 mod source;

@@ -3,15 +3,15 @@
 use control_api::time::Time;
 use control_api::{Alert, AlertKind};
 
-/// The alerts of one item.
+/// The alerts of one item, or of the retention volume.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Alerts {
+pub(crate) struct Alerts {
     list: Vec<Alert>,
 }
 
 impl Alerts {
     /// Raises an alert, or brings the message of one that is raised up to date.
-    pub(super) fn raise(&mut self, kind: AlertKind, now: Time, message: String) {
+    pub(crate) fn raise(&mut self, kind: AlertKind, now: Time, message: String) {
         match self.list.iter_mut().find(|alert| alert.kind == kind) {
             Some(alert) => alert.message = message,
             None => {
@@ -21,7 +21,7 @@ impl Alerts {
         }
     }
 
-    pub(super) fn clear(&mut self, kind: AlertKind) {
+    pub(crate) fn clear(&mut self, kind: AlertKind) {
         if let Some(at) = self.list.iter().position(|alert| alert.kind == kind) {
             let alert = self.list.remove(at);
             tracing::info!(alert = ?kind, "no longer: {}", alert.message);
@@ -29,11 +29,11 @@ impl Alerts {
     }
 
     /// Since when an alert is raised.
-    pub(super) fn since(&self, kind: AlertKind) -> Option<Time> {
+    pub(crate) fn since(&self, kind: AlertKind) -> Option<Time> {
         self.list.iter().find(|alert| alert.kind == kind).map(|alert| alert.since)
     }
 
-    pub(super) fn list(&self) -> Vec<Alert> {
+    pub(crate) fn list(&self) -> Vec<Alert> {
         self.list.clone()
     }
 }

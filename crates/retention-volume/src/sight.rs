@@ -1,0 +1,92 @@
+//! What one look at the machine shows of the volume.
+//!
+//! A look asks mountinfo and sysfs first. The file system itself is touched only when its disk can be reached and the kernel
+//! still writes to it: a map whose paths are all gone can keep a read waiting for ever.
+
+use crate::{Place, Result, RetentionVolume, VolumeId};
+use block_device::inventory::DeviceNumber;
+use block_device::mounts::{self, Entry, Mount};
+use block_device::{System, has_path};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+/// The volume at one moment.
+#[derive(Debug)]
+pub struct Sight {
+    /// What is mounted at the folder.
+    pub mounted: Option<Mounted>,
+    /// What fstab says is to be mounted there.
+    pub wanted: Option<Wanted>,
+    /// The volume, or why it is none; `None` while it cannot be asked.
+    pub volume: Option<Result<RetentionVolume>>,
+}
+
+/// A file system at the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// What was mounted.
+    pub source: String,
+    /// Whether its disk can be reached.
+    pub has_path: bool,
+    /// Whether it can be written.
+    pub access: Access,
+}
+
+/// Whether a file system can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It can.
+    Writable,
+    /// Someone mounted it, or mounted it again, so that it can only be read.
+    MadeReadOnly,
+    /// The kernel stopped it after an error.
+    Stopped,
+}
+
+/// An entry of fstab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The node of its device.
+    pub device: PathBuf,
+    /// Whether it is mounted without being asked for.
+    pub automatic: bool,
+    /// Whether the device is there and can be reached.
+    pub has_path: bool,
+}
+
+impl Sight {
+    /// Looks. `known` is the id of the volume where one was used before.
+    ///
+    /// # Errors
+    /// When mountinfo cannot be read. An fstab that cannot be read names nothing.
+    pub fn of(system: &System, place: &Place, known: Option<&VolumeId>) -> Result<Sight> {
+        let mounts = mounts::read(system)?;
+        let mounted = mounts::at(&mounts, &place.folder).map(|mount| Mounted {
+            source: mount.source.clone(),
+            has_path: has_path(system, mount.number),
+            access: access(mount),
+        });
+        let answers = |mounted: &Mounted| mounted.has_path && mounted.access == Access::Writable;
+        let volume =
+            mounted.as_ref().filter(|mounted| answers(mounted)).map(|_| RetentionVolume::open(place, known));
+        let entry = mounts::entry_of(system, &place.folder).ok().flatten();
+        Ok(Sight { mounted, wanted: entry.and_then(|entry| wanted(system, &entry)), volume })
+    }
+}
+
+fn access(mount: &Mount) -> Access {
+    match (mount.was_made_read_only(), mount.is_read_only()) {
+        (true, _) => Access::MadeReadOnly,
+        (false, true) => Access::Stopped,
+        (false, false) => Access::Writable,
+    }
+}
+
+fn wanted(system: &System, entry: &Entry) -> Option<Wanted> {
+    let device = entry.node()?;
+    let metadata = system.path(&device).metadata().ok();
+    let node = metadata.filter(|metadata| metadata.file_type().is_block_device());
+    let number = node.map(|metadata| DeviceNumber::of_node(metadata.rdev()));
+    let has_path = number.is_some_and(|number| has_path(system, number));
+    Some(Wanted { device, automatic: entry.is_automatic(), has_path })
+}
