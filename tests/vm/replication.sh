@@ -1,4 +1,6 @@
-# A master target and a source agent in this guest. Sourced, after lib.sh, by scenarios that replicate.
+# A master target and source agents in this guest. Sourced, after lib.sh, by scenarios that replicate.
+
+. "$LAB/in/retention.sh"
 
 TLS=/etc/master-target/tls
 
@@ -17,13 +19,6 @@ make_certificates() (
             -out $name.pem
     done
 )
-
-# mount_retention DISK: an ext4 volume on it, mounted where the master target wants it.
-mount_retention() {
-    mkfs.ext4 -q -F "/dev/$(disk_of "$1")"
-    mkdir -p /mnt/retention
-    mount "/dev/$(disk_of "$1")" /mnt/retention
-}
 
 # configure_target ITEM=DEVICE…: the daemon's configuration, with an item of one disk for each.
 configure_target() {
@@ -62,19 +57,32 @@ refused() {
     check "$1 is refused because of: $2" grep -qF -- "$2" <<<"$why"
 }
 
-# start_source ITEM IMAGE: replicates a raw image, which is served to its writer at /dev/nbd0.
+# works_over ID NUMBER: so many paths of the disk work.
+works_over() {
+    local working
+    working=$(mtctl disks "$1" --json | python3 -c "
+import json, sys
+paths = json.load(sys.stdin)['disks'][0]['paths']
+print(sum(path['device_state'] == 'running' and path['path_state'] == 'active' for path in paths))")
+    [ "$working" = "$2" ]
+}
+
+# start_source ITEM IMAGE [DEVICE]: replicates a raw image, which is served to its writer at /dev/nbd0, or the device.
 start_source() {
-    mkdir -p /etc/mt-source /var/lib/mt-source /run/mt-source
-    cat >/etc/mt-source/mt-source.toml <<END
+    local run=/run/mt-source device=${3:-/dev/nbd0}
+    mkdir -p /etc/mt-source "/var/lib/mt-source/$1" $run
+    cat >"/etc/mt-source/$1.toml" <<END
 item = "$1"
 target = "127.0.0.1:9443"
 server_name = "target.example"
+state_folder = "/var/lib/mt-source/$1"
+socket = "$run/$1.sock"
 [tls]
 certificate = "$TLS/source.example.pem"
 key = "$TLS/source.example.key"
 ca = "$TLS/ca.pem"
 [nbd]
-listen = "unix:/run/mt-source/nbd.sock"
+listen = "unix:$run/$1.nbd"
 [limits]
 backlog_mib = 64
 [[disks]]
@@ -82,15 +90,37 @@ id = "disk0"
 path = "$2"
 format = "raw"
 END
-    check "the source agent starts" systemd-run --quiet --unit mt-source \
-        mt-source replicate --config /etc/mt-source/mt-source.toml
-    wait_until 60 test -S /run/mt-source/nbd.sock
+    check "the source agent of $1 starts" systemd-run --quiet --unit "mt-source-$1" \
+        mt-source replicate --config "/etc/mt-source/$1.toml"
+    wait_until 60 test -S "$run/$1.nbd"
     modprobe nbd
-    check "its disk is at /dev/nbd0" nbd-client -unix /run/mt-source/nbd.sock -name disk0 /dev/nbd0
+    check "its disk is at $device" nbd-client -unix "$run/$1.nbd" -name disk0 "$device"
+    echo "$device" >"$run/$1.device"
+}
+
+stop_source() {
+    nbd-client -d "$(cat "/run/mt-source/$1.device")"
+    systemctl stop "mt-source-$1"
+}
+
+# start_load SECONDS WRITES-PER-SECOND: writes to /dev/nbd0 in the background; then `check "…" wait $load`.
+start_load() {
+    fio --name=load --filename=/dev/nbd0 --direct=1 --rw=randwrite --bs=16k --size=64M --time_based --runtime="$1" \
+        --randseed=7 --rate_iops="$2" --output=/run/fio.txt &
+    load=$!
 }
 
 # bookmark ITEM NAME: sets one, and waits until it is a recovery point.
 bookmark() {
-    check "a bookmark" mt-source bookmark "$2" --config /etc/mt-source/mt-source.toml
+    check "a bookmark" mt-source bookmark "$2" --config "/etc/mt-source/$1.toml"
     wait_until 60 eval "mtctl points $1 --bookmarks | grep -qw $2"
+}
+
+# ends_as_source ITEM IMAGE DISK: failed over, its disk is what its source is.
+ends_as_source() {
+    bookmark "$1" end
+    check "failover" mtctl failover "$1" --point end --yes
+    check "commit" mtctl commit "$1" --yes
+    stop_source "$1"
+    expect_eq "the disk is what its source is" "$(sha256sum <"$2" | cut -d ' ' -f 1)" "$(host sha256 "$3")"
 }

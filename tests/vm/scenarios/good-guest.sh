@@ -6,16 +6,10 @@
 . "$LAB/in/replication.sh"
 . "$LAB/in/checks.sh"
 
-ret=36000c29a00000801
 configure_target web01=/dev/mapper/36000c29a00000802
 become_ubuntu
 serve_configuration_server
-check "the retention disk is mapped" mtctl disks --map $ret --yes
-mkfs.ext4 -q -F -J size=4 -E nodiscard,lazy_itable_init=1 /dev/mapper/$ret
-mkdir -p /mnt/retention
-echo "/dev/mapper/$ret /mnt/retention ext4 rw,nofail 0 2" >>/etc/fstab
-systemctl daemon-reload
-mount /mnt/retention
+mount_retention ret
 note "this guest has nobody to ask for the time"
 fails mtctl check --fix --yes --only clock-synchronised
 echo 'devices/global_filter = [ "r|.*|" ]' >>/etc/lvm/lvm.conf

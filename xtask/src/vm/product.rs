@@ -34,7 +34,8 @@ pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
         run_command(strip.arg("-o").arg(programs.join(program)).arg(built.join(program)))?;
     }
     let tests = workspace().join("tests/vm");
-    let scripts = ["start.sh", "lib.sh", "replication.sh", "checks.sh"].map(|name| (tests.join(name), name));
+    let scripts = ["start.sh", "lib.sh", "retention.sh", "replication.sh", "checks.sh", "history.py"];
+    let scripts = scripts.map(|name| (tests.join(name), name));
     let configuration =
         [("systemd/master-target.service", "master-target.service"), ("packaging/mtd.toml", "mtd.toml")];
     let configuration = configuration.map(|(path, name)| (workspace().join(path), name));
