@@ -3,6 +3,7 @@
 
 mod fake;
 
+use block_device::{Caching, FileDisk};
 use fake::{ID, Machine, PLACE};
 use retention_volume::Error;
 use retention_volume::prepare::{Progress, Refusal, Request, Step};
@@ -221,7 +222,7 @@ fn a_disk_that_got_other_contents_after_a_crash_is_refused() {
         serde_json::from_str(&machine.read("var/lib/master-target/retention-prepare.json")).unwrap();
     machine.make_ext4("sdb", begun["file_system"].as_str().unwrap(), "mt-retention");
     let never_mounted = machine.plan(&request).unwrap();
-    assert_eq!(never_mounted.erases().is_some(), true, "{never_mounted:?}");
+    assert!(never_mounted.erases().is_some(), "{never_mounted:?}");
     machine.append("etc/fstab", &format!("/dev/sdb {PLACE} ext4 rw 0 0"));
     fs::remove_file(machine.path("lies")).unwrap();
     machine.mount();
@@ -231,6 +232,134 @@ fn a_disk_that_got_other_contents_after_a_crash_is_refused() {
     machine.prepare(&request).unwrap();
     machine.assert_prepared(&request);
     assert_eq!(machine.read("mnt/retention/precious"), "kept");
+}
+
+/// A sector with the boot code of FAT: 512 bytes a sector, 1 sector a cluster, 1 reserved, 2 tables.
+fn fat() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    sector[..3].copy_from_slice(&[0xeb, 0x58, 0x90]);
+    sector[11..17].copy_from_slice(&[0, 2, 1, 1, 0, 2]);
+    sector[21] = 0xf8;
+    sector[82..90].copy_from_slice(b"FAT32   ");
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+/// A table with one Linux partition.
+fn mbr() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    sector[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+type SetUp = fn(&Machine, &mut Request);
+
+/// Each makes the disk, or the mount point, unfit in one way; and a word of the message.
+const UNFIT: [(&str, SetUp); 30] = [
+    ("this machine runs from it", |_, request| request.disk = "sda".into()),
+    ("is not a disk", |_, request| request.disk = "sda1".into()),
+    ("there is no disk", |_, request| request.disk = "sdz".into()),
+    ("target disk of a replicated item", |_, request| request.targets = vec![format!("/dev/mapper/{ID}")]),
+    ("swapoff", |machine, _| machine.append("proc/swaps", "/dev/sdb partition 1 0 -2")),
+    ("swap space", |machine, _| machine.put("sdb", 4086, b"SWAPSPACE2")),
+    ("LVM uses it", |machine, _| {
+        machine.put("sdb", 512, &[b"LABELONE".as_slice(), &[0; 16], b"LVM2 001"].concat())
+    }),
+    ("software RAID", |machine, _| {
+        let mut superblock = vec![0; 256];
+        superblock[..8].copy_from_slice(&[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+        superblock[144] = 8;
+        machine.put("sdb", 4096, &superblock);
+    }),
+    ("encrypted", |machine, _| machine.put("sdb", 0, b"LUKS\xba\xbe")),
+    ("mounted at /data", |machine, _| {
+        machine.append("proc/self/mountinfo", "41 22 8:16 / /data rw - ext4 /dev/sdb rw");
+    }),
+    ("installed on it", |machine, _| {
+        machine.append("proc/self/mountinfo", "41 22 8:16 / /var/lib/master-target rw - ext4 /dev/sdb rw");
+    }),
+    ("is no outsiders' business", |machine, _| {
+        // A volume of device-mapper that nobody knows lies on it.
+        machine.write("sys/block/sdb/holders/dm-7", "");
+        machine.write("sys/block/dm-7/dev", "253:7");
+        machine.write("sys/block/dm-7/dm/name", "is no outsiders' business");
+    }),
+    ("FAT file system", |machine, _| machine.put("sdb", 0, &fat())),
+    ("(xfs)", |machine, _| machine.put("sdb", 0, b"XFSB")),
+    ("ext4 \"data\"", |machine, _| machine.make_ext4("sdb", OTHER_UUID, "data")),
+    ("no marker", |machine, _| machine.make_ext4("sdb", OTHER_UUID, "mt-retention")),
+    ("partition table", |machine, _| machine.put("sdb", 0, &mbr())),
+    ("cannot be read", |machine, _| fs::remove_file(machine.path("dev/sdb")).unwrap()),
+    ("can only be read", |machine, _| machine.write("sys/block/sdb/ro", "1")),
+    ("taken out", |machine, _| machine.write("sys/block/sdb/removable", "1")),
+    ("capacity is zero", |machine, _| machine.write("sys/block/sdb/size", "0")),
+    ("SCSI id", |machine, _| fs::remove_file(machine.path("run/udev/data/b8:16")).unwrap()),
+    ("different disks with one SCSI id", |machine, _| {
+        machine.disk("sdc", 32, ID);
+        machine.write("sys/block/sdc/size", "4096");
+    }),
+    ("which is not this disk", |machine, _| {
+        machine.append("proc/self/mountinfo", "41 22 8:48 / /mnt/retention rw - ext4 /dev/sdd rw");
+    }),
+    ("line 3 of /etc/fstab", |machine, _| machine.append("etc/fstab", "/dev/sdd /mnt/retention ext4 rw 0 0")),
+    ("plain path", |_, request| request.mount_point = "mnt/retention".into()),
+    ("the system needs", |_, request| request.mount_point = "/usr/retention".into()),
+    ("no folder", |machine, _| machine.write("mnt/retention", "")),
+    ("files in it (a)", |machine, _| machine.write("mnt/retention/a", "")),
+    ("symbolic link to /srv", |machine, _| {
+        std::os::unix::fs::symlink("/srv", machine.path("mnt/retention")).unwrap();
+    }),
+];
+
+#[test]
+fn nothing_is_done_to_a_disk_that_is_unfit() {
+    for (word, set_up) in UNFIT {
+        let Some(machine) = Machine::new() else { return };
+        let mut request = machine.request();
+        set_up(&machine, &mut request);
+        let fstab = machine.read("etc/fstab");
+        let error = machine.refusal(&request).to_string();
+        assert!(error.contains(word), "{word}: {error}");
+        assert!(machine.prepare(&request).is_err());
+        assert_eq!((machine.log(), machine.read("etc/fstab")), (Vec::new(), fstab), "{word}");
+        assert!(!machine.path("var/lib/master-target").exists(), "{word}");
+    }
+}
+
+#[test]
+fn a_disk_that_a_program_has_locked_is_refused() {
+    let Some(machine) = Machine::new() else { return };
+    let held = FileDisk::open(machine.path("dev/sdb"), disk::Access::Write, Caching::PageCache).unwrap();
+    assert!(machine.refusal(&machine.request()).to_string().contains("it is locked"));
+    drop(held);
+    assert!(machine.plan(&machine.request()).is_ok());
+}
+
+/// The rules are looked at again when everything else is ready.
+#[test]
+fn a_disk_that_becomes_unfit_while_it_is_prepared_is_not_erased() {
+    let Some(machine) = Machine::new() else { return };
+    let request = machine.request();
+    let mut held = None;
+    for locks in [false, true] {
+        let mut spoil = |progress: Progress<'_>| {
+            if !matches!(progress, Progress::Begun(_, Step::MakeFileSystem { .. })) {
+            } else if locks {
+                let path = machine.path("dev/sdb");
+                held = Some(FileDisk::open(path, disk::Access::Write, Caching::PageCache).unwrap());
+            } else {
+                machine.put("sdb", 0, b"XFSB");
+            }
+        };
+        let error = machine.prepare_and(&request, &mut spoil).unwrap_err();
+        assert!(matches!(error, Error::Refused(Refusal::Ineligible { .. })), "{error}");
+        machine.put("sdb", 0, &[0; 4]);
+    }
+    assert_eq!(machine.made_file_systems(), 0);
+    drop(held);
+    machine.prepare(&request).unwrap();
+    machine.assert_prepared(&request);
 }
 
 /// A way to begin, and what is asked for then.
@@ -271,6 +400,10 @@ const SCENARIOS: [Scenario; 4] = [
 ];
 
 impl Scenario {
+    fn named(name: &str) -> &'static Scenario {
+        SCENARIOS.iter().find(|one| one.name == name).unwrap()
+    }
+
     fn request(&self, machine: &Machine) -> Request {
         Request { reformat: self.reformat.then(|| OTHER_UUID.to_owned()), ..machine.request() }
     }
@@ -289,20 +422,38 @@ enum Crash {
     InMkfs,
 }
 
-#[test]
-fn a_crash_anywhere_is_mended_by_the_next_run() {
-    for scenario in &SCENARIOS {
-        let Some(machine) = Machine::new() else { return };
-        (scenario.set_up)(&machine);
-        let mut told = 0;
-        machine.prepare_and(&scenario.request(&machine), &mut |_| told += 1).unwrap();
-        let runs: u32 = machine.read("number").trim().parse().unwrap();
-        let before = (1..=runs).flat_map(|n| [Crash::Before(n), Crash::After(n)]);
-        let mkfs = (machine.made_file_systems() > 0).then_some(Crash::InMkfs);
-        for crash in before.chain((1..=told).map(Crash::Told)).chain(mkfs) {
-            crash_and_go_on(scenario, crash);
-        }
+fn crash_everywhere(name: &str) {
+    let scenario = Scenario::named(name);
+    let Some(machine) = Machine::new() else { return };
+    (scenario.set_up)(&machine);
+    let mut told = 0;
+    machine.prepare_and(&scenario.request(&machine), &mut |_| told += 1).unwrap();
+    let runs: u32 = machine.read("number").trim().parse().unwrap();
+    let before = (1..=runs).flat_map(|n| [Crash::Before(n), Crash::After(n)]);
+    let mkfs = (machine.made_file_systems() > 0).then_some(Crash::InMkfs);
+    for crash in before.chain((1..=told).map(Crash::Told)).chain(mkfs) {
+        crash_and_go_on(scenario, crash);
     }
+}
+
+#[test]
+fn a_crash_with_an_empty_disk_is_mended_by_the_next_run() {
+    crash_everywhere("empty");
+}
+
+#[test]
+fn a_crash_while_a_disk_is_erased_is_mended_by_the_next_run() {
+    crash_everywhere("reformat");
+}
+
+#[test]
+fn a_crash_while_a_volume_is_adopted_is_mended_by_the_next_run() {
+    crash_everywhere("adopt");
+}
+
+#[test]
+fn a_crash_while_a_volume_loses_its_alias_is_mended_by_the_next_run() {
+    crash_everywhere("alias");
 }
 
 fn crash_and_go_on(scenario: &Scenario, crash: Crash) {
@@ -356,7 +507,7 @@ fn a_process_that_prepares() {
     let variable = |name: &str| std::env::var(name).unwrap();
     let machine = Machine::of(Path::new(&root));
     machine.write("process", std::process::id().to_string());
-    let scenario = SCENARIOS.iter().find(|one| one.name == variable("PREPARE_SCENARIO")).unwrap();
+    let scenario = Scenario::named(&variable("PREPARE_SCENARIO"));
     let mut left: u32 = variable("PREPARE_UNTIL").parse().unwrap();
     let mut progress = |_: Progress<'_>| {
         left -= 1;

@@ -8,12 +8,12 @@
 //! The file is ours from its first byte to its last. It is read by making the text again from the ids that were found
 //! in it: when the two differ, someone has changed it, and it is neither believed nor overwritten.
 
+use crate::durable_file;
 use crate::error::{Error, Result};
 use crate::scsi_id::ScsiId;
 use crate::system::System;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where multipath looks for files beside /etc/multipath.conf.
@@ -21,9 +21,6 @@ pub(super) const FOLDER: &str = "/etc/multipath/conf.d";
 
 /// Name of our file there.
 pub(super) const NAME: &str = "master-target.conf";
-
-/// It does not end in `.conf`, so multipath does not read it.
-const TEMPORARY: &str = "master-target.conf.new";
 
 /// Most disks that can be wanted; the published limit of a master target is 60.
 const MAX_WANTED: usize = 256;
@@ -107,14 +104,9 @@ pub(super) fn lock(system: &System) -> Result<Lock> {
 pub(super) fn write(system: &System, _held: &Lock, wanted: &[ScsiId], keep_empty: bool) -> Result<()> {
     // What someone changed by hand is theirs.
     let now = read(system)?;
-    let (target, temporary) = (system.path(path()), system.path(Path::new(FOLDER).join(TEMPORARY)));
+    let target = system.path(path());
     if wanted.is_empty() && !keep_empty {
-        return match fs::remove_file(&target).and_then(|()| sync_folder(system)) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(Error::file("remove", path(), cause))
-            }
-            _ => Ok(()),
-        };
+        return durable_file::remove(&target).map_err(|cause| Error::file("remove", path(), cause));
     }
     if wanted.len() > MAX_WANTED {
         let cause = io::Error::other(format!("{MAX_WANTED} disks at most can be wanted"));
@@ -124,25 +116,9 @@ pub(super) fn write(system: &System, _held: &Lock, wanted: &[ScsiId], keep_empty
     if target.exists() && render(&now) == text {
         return Ok(());
     }
-    let outcome = write_whole(&temporary, text.as_bytes())
-        .and_then(|()| fs::rename(&temporary, &target))
-        .and_then(|()| sync_folder(system));
-    outcome.map_err(|cause| {
-        let _ = fs::remove_file(&temporary);
-        Error::file("write", path(), cause)
-    })
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
-    file.write_all(bytes)?;
-    // Whatever the umask of the caller is: multipathd and administrators read it.
-    file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.sync_all()
-}
-
-fn sync_folder(system: &System) -> io::Result<()> {
-    File::open(system.path(FOLDER))?.sync_all()
+    // The temporary file does not end in `.conf`, so multipath does not read it.
+    durable_file::replace(&target, text.as_bytes(), 0o644)
+        .map_err(|cause| Error::file("write", path(), cause))
 }
 
 #[cfg(test)]

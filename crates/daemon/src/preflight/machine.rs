@@ -2,7 +2,6 @@
 //!
 //! The first functions are the only ones that reach into `block-device` beyond its `System`.
 
-use super::facts::fstab::{self, Entry};
 use super::facts::packages::{self, Packages};
 use super::server::{self, Answer, Failure};
 use super::{Unknown, attestation::Attestations};
@@ -11,6 +10,7 @@ use block_device::inventory::{AttachedDisk, Duplicates, Look, Use};
 use block_device::mounts::{self, Mount};
 use block_device::multipath::{self, Conflict};
 use block_device::{Inventory, PROGRAM_TIMEOUT, System};
+use retention_volume::fstab::Fstab;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,7 @@ pub struct Machine {
     pub(super) process_server: OnceCell<Result<(), Failure>>,
     packages: OnceCell<Result<Packages, Unknown>>,
     mounts: OnceCell<Result<Vec<Mount>, Unknown>>,
-    fstab: OnceCell<Result<Vec<Entry>, Unknown>>,
+    fstab: OnceCell<Result<Fstab, Unknown>>,
     apt: OnceCell<Result<String, Unknown>>,
 }
 
@@ -153,7 +153,7 @@ impl Machine {
     }
 
     /// The disks of the machine; a machine without any cannot have been looked at.
-    fn attached(&self) -> Result<&Inventory, Unknown> {
+    pub(super) fn attached(&self) -> Result<&Inventory, Unknown> {
         known(self.inventory.get_or_init(|| {
             let items = self.config().map(|config| config.items.as_slice()).unwrap_or_default();
             let targets = items.iter().flat_map(|item| &item.disks);
@@ -203,9 +203,9 @@ impl Machine {
         known(self.mounts.get_or_init(read)).map(Vec::as_slice)
     }
 
-    pub(super) fn fstab(&self) -> Result<&[Entry], Unknown> {
-        let read = || Ok(fstab::fstab(&self.system().text_if_exists("/etc/fstab")?.unwrap_or_default()));
-        known(self.fstab.get_or_init(read)).map(Vec::as_slice)
+    pub(super) fn fstab(&self) -> Result<&Fstab, Unknown> {
+        let read = || Fstab::read(self.system()).map_err(|error| Unknown::because(error.to_string()));
+        known(self.fstab.get_or_init(read))
     }
 
     /// What `apt-config dump` prints.

@@ -4,7 +4,7 @@
 //! It can lose its power at each run of a program, before or after the program did its work: the process that prepares
 //! is killed by the script.
 
-use block_device::{Inventory, ScsiId, System};
+use block_device::{ScsiId, System};
 use retention_volume::prepare::{self, Plan, Progress, Request};
 use retention_volume::{Error, Result, RetentionVolume};
 use std::fs;
@@ -206,10 +206,6 @@ impl Machine {
         let volume = RetentionVolume::open(&place, None).unwrap();
         assert_eq!(volume.file_system(), Some(plan.file_system));
         assert_eq!(self.system().names("/var/lib/master-target"), [""; 0]);
-    }
-
-    pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::read(&self.system())
     }
 }
 

@@ -32,7 +32,9 @@ pub(super) fn plan(plan: &Plan, notes: &[String]) -> String {
     let difference = plan.fstab_difference();
     if !difference.is_empty() {
         text.push('\n');
-        difference.lines().for_each(|line| drop(writeln!(text, "{}", printable_line(line))));
+        for line in difference.lines() {
+            let _ = writeln!(text, "{}", printable_line(line));
+        }
     }
     if !notes.is_empty() || !plan.notes.is_empty() {
         text.push('\n');
@@ -83,4 +85,17 @@ pub(super) fn done(plan: &Plan, space: Option<Space>) -> String {
         plan.disk.device(),
         plan.mount_point.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_one_line_that_ends_when_it_is_done() {
+        let step = Step::Unmap { map: "mpath\ta".into() };
+        let line = begun(2, 8, &step) + &ended(Duration::from_millis(1250), Some("kept as /etc/x"));
+        assert_eq!(line, "  2/8 remove the multipath map mpath?a … ok, 1.2 s (kept as /etc/x)\n");
+        assert_eq!(printable_line("+/dev/sda1\t/\u{1b}[2J"), "+/dev/sda1\t/?[2J");
+    }
 }

@@ -7,6 +7,7 @@ use crate::preflight::{Check, Finding, Group, Look, Machine, Severity, Unknown};
 use block_device::ScsiId;
 use block_device::multipath::Conflict;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 pub(super) static CHECKS: [Check; 4] = [
     Check {
@@ -93,8 +94,8 @@ fn wanted_ids(machine: &Machine) -> Result<BTreeSet<String>, Unknown> {
     };
     ids.extend(machine.config().map(targets).unwrap_or_default().iter().filter_map(|path| id_in(path)));
     let folder = machine.retention_folder();
-    let retention = machine.fstab()?.iter().filter(|entry| entry.place == folder);
-    ids.extend(retention.filter_map(|entry| id_in(&entry.device)));
+    let retention = machine.fstab()?.at(Path::new(&folder));
+    ids.extend(retention.and_then(|entry| id_in(&entry.device)));
     Ok(ids)
 }
 

@@ -1,9 +1,10 @@
 //! The retention volume, which holds the journals.
 
-use crate::preflight::facts::fstab::Entry;
 use crate::preflight::{Check, Finding, Group, Look, Machine, Severity, Unknown};
-use block_device::inventory::{AttachedDisk, DeviceNumber, Role, Signature, Use};
+use block_device::inventory::{AttachedDisk, DeviceNumber, Role, Signature};
 use block_device::mounts::{self, Mount};
+use retention_volume::eligibility::{Ineligible, RECOMMENDED, judge};
+use retention_volume::fstab::Entry;
 use std::path::Path;
 
 pub(super) static CHECKS: [Check; 4] = [
@@ -55,20 +56,31 @@ pub(super) static CHECKS: [Check; 4] = [
     },
 ];
 
-/// 1 TB, in powers of ten as makers of disks and the published procedure count.
-const TERABYTE: u64 = 1_000_000_000_000;
-
 /// Changed bytes in an hour, over all machines, for which the window of a smaller disk is told.
 const EXAMPLE_RATE: u64 = 10 << 30;
 
-const PREPARE: &str = "map it (mtctl disks --map ID), make a file system (mkfs.ext4 /dev/mapper/ID), and mount it at the \
-                       retention folder by a line in /etc/fstab";
+/// The command that makes a volume, for the disk that it would take best.
+fn prepare(machine: &Machine) -> String {
+    match free_disk(machine) {
+        Some(disk) => format!("mtctl retention prepare {}", disk.name),
+        None => "add a disk of 1 TB to this machine; then mtctl retention prepare DISK".to_owned(),
+    }
+}
+
+/// The largest disk that can be prepared and that nothing is on.
+fn free_disk(machine: &Machine) -> Option<&AttachedDisk> {
+    let (inventory, folder) = (machine.attached().ok()?, machine.retention_folder());
+    let can_be = |disk: &&AttachedDisk| {
+        disk.role == Role::Free && judge(inventory, disk, Path::new(&folder), &[]).is_empty()
+    };
+    inventory.disks.iter().filter(can_be).max_by_key(|disk| disk.size)
+}
 
 /// The retention volume, from what is mounted and from what is to be.
 struct Volume<'a> {
     folder: String,
     mount: Option<&'a Mount>,
-    entry: Option<&'a Entry>,
+    entry: Option<Entry>,
     disk: Option<&'a AttachedDisk>,
 }
 
@@ -76,13 +88,14 @@ impl Volume<'_> {
     fn of(machine: &Machine) -> Result<Volume<'_>, Unknown> {
         let folder = machine.retention_folder();
         let mount = mounts::at(machine.mounts()?, Path::new(&folder));
-        let entry = machine.fstab()?.iter().rev().find(|entry| entry.place == folder);
+        let entry = machine.fstab()?.at(Path::new(&folder));
         let disks = machine.disks()?;
         let of_mount = mount.and_then(|mount| {
             disks.iter().find(|disk| carries(disk, mount.number) || is_called(disk, &mount.source))
         });
-        let of_entry = || entry.and_then(|entry| disks.iter().find(|disk| is_called(disk, &entry.device)));
-        Ok(Volume { mount, entry, disk: of_mount.or_else(of_entry), folder })
+        let named = |entry: &Entry| disks.iter().find(|disk| is_called(disk, &entry.device));
+        let disk = of_mount.or_else(|| entry.as_ref().and_then(named));
+        Ok(Volume { mount, entry, disk, folder })
     }
 }
 
@@ -116,19 +129,12 @@ fn is_called(disk: &AttachedDisk, device: &str) -> bool {
 
 fn retention_disk(machine: &Machine) -> Look {
     let volume = Volume::of(machine)?;
-    let free = || {
-        let free = machine.disks().ok()?.iter().filter(|disk| disk.role == Role::Free && !disk.removable);
-        free.max_by_key(|disk| disk.size.0)
-    };
-    let Some(disk) = volume.disk.or_else(free) else {
-        return Finding::broken(
-            "no disk is there for the retention volume",
-            format!("add a disk of 1 TB to this machine; then {PREPARE}"),
-        );
+    let Some(disk) = volume.disk.or_else(|| free_disk(machine)) else {
+        return Finding::broken("no disk is there for the retention volume", prepare(machine));
     };
     let prepared = if volume.disk.is_some() { "" } else { ", free and not prepared yet" };
     let found = format!("{}, {} GB{prepared}", disk.name, disk.size.0 / 1_000_000_000);
-    if disk.size.0 >= TERABYTE {
+    if disk.size >= RECOMMENDED {
         return Finding::good(found);
     }
     let hours = disk.size.0 / EXAMPLE_RATE;
@@ -145,14 +151,14 @@ fn mounted(machine: &Machine) -> Look {
     }
     let found = format!("nothing is mounted at {folder}");
     let trial = machine.config().is_some_and(|config| config.retention.trial_folder);
-    let entry = machine.fstab()?.iter().any(|entry| entry.place == folder);
-    match (trial, entry) {
+    let entry = machine.fstab()?.at(Path::new(&folder));
+    match (trial, entry.is_some()) {
         (true, _) => Finding::weak(
             format!("{found}, and the configuration allows a plain folder (trial_folder)"),
             "set trial_folder = false before this machine is relied on",
         ),
         (false, true) => Finding::broken(found, format!("mount {folder}; see dmesg when that fails")),
-        (false, false) => Finding::broken(found, format!("take a free disk: {PREPARE}")),
+        (false, false) => Finding::broken(found, prepare(machine)),
     }
 }
 
@@ -160,37 +166,31 @@ fn eligible(machine: &Machine) -> Look {
     let volume = Volume::of(machine)?;
     let Some(disk) = volume.disk else {
         if let Some(mount) = volume.mount {
-            return Finding::broken(
-                format!("{} is no disk, or a part of none", mount.source),
-                format!("use a disk of its own: {PREPARE}"),
-            );
+            let found = format!("{} is no disk, or a part of none", mount.source);
+            return Finding::broken(found, format!("use a disk of its own: {}", prepare(machine)));
         }
-        return Err(Unknown::until(
-            "there is no retention volume yet",
-            format!("take a free disk: {PREPARE}"),
-        ));
+        return Err(Unknown::until("there is no retention volume yet", prepare(machine)));
     };
-    let mut broken = Vec::new();
-    let kind = volume.mount.map(|mount| &mount.kind).or(volume.entry.map(|entry| &entry.kind));
-    if let Some(kind) = kind.filter(|kind| *kind != "ext4") {
-        broken.push(format!("its file system is {kind}, not ext4"));
+    let mut broken = judge(machine.attached()?, disk, Path::new(&volume.folder), &[]);
+    if is_target(machine, disk) && !broken.contains(&Ineligible::Target) {
+        broken.push(Ineligible::Target);
     }
-    if disk.read_only || volume.mount.is_some_and(|mount| mount.is_read_only()) {
-        broken.push("it can only be read".to_owned());
+    let kind = volume.mount.map(|mount| mount.kind.clone()).or(volume.entry.map(|entry| entry.kind));
+    let mut found: Vec<String> = broken.iter().map(Ineligible::what).collect();
+    let mut remedies: Vec<String> = broken.iter().map(Ineligible::remedy).collect();
+    if let Some(kind) = kind.as_ref().filter(|kind| *kind != "ext4") {
+        found.push(format!("its file system is {kind}, not ext4"));
+        remedies.push(format!("use a disk of its own: {}", prepare(machine)));
     }
-    if disk.size.0 == 0 {
-        broken.push("its size is zero".to_owned());
+    if volume.mount.is_some_and(Mount::is_read_only) && !broken.contains(&Ineligible::ReadOnly) {
+        found.push("it is mounted so that it can only be read".to_owned());
+        remedies
+            .push(format!("see dmesg for an error of the disk; else mount -o remount,rw {}", volume.folder));
     }
-    if is_target(machine, disk) {
-        broken.push("it is the target of a replicated item".to_owned());
-    }
-    broken.extend(disk.uses.iter().filter(|one| is_foreign(one, &volume.folder)).map(ToString::to_string));
-    match broken.is_empty() {
-        true => Finding::good(format!("{}, {}", disk.name, kind.map_or("no file system", |kind| kind))),
-        false => Finding::broken(
-            format!("{}: {}", disk.name, broken.join("; ")),
-            format!("use another disk: {PREPARE}"),
-        ),
+    remedies.dedup();
+    match found.is_empty() {
+        true => Finding::good(format!("{}, {}", disk.name, kind.as_deref().unwrap_or("no file system"))),
+        false => Finding::broken(format!("{}: {}", disk.name, found.join("; ")), remedies.join("; ")),
     }
 }
 
@@ -200,48 +200,31 @@ fn is_target(machine: &Machine, disk: &AttachedDisk) -> bool {
     targets.any(|target| is_called(disk, &target.target.display().to_string()))
 }
 
-/// Whether a use is not the retention volume's own.
-fn is_foreign(one: &Use, folder: &str) -> bool {
-    match one {
-        Use::Mounted { place, .. } => place != folder,
-        Use::KeptForRetention | Use::PathOf { .. } | Use::PartitionMap { .. } | Use::Opened { .. } => false,
-        Use::Swap { .. }
-        | Use::LogicalVolume { .. }
-        | Use::Raid { .. }
-        | Use::Holder { .. }
-        | Use::System { .. } => true,
-    }
-}
-
 fn in_fstab(machine: &Machine) -> Look {
     let folder = machine.retention_folder();
-    let Some(entry) = machine.fstab()?.iter().rev().find(|entry| entry.place == folder) else {
-        return Finding::broken(
-            format!("/etc/fstab has no entry for {folder}"),
-            "add to /etc/fstab: /dev/mapper/ID /mnt/retention ext4 rw,nofail 0 2; then systemctl daemon-reload",
-        );
+    let volume = Volume::of(machine)?;
+    let remedy = match volume.disk {
+        Some(disk) => format!("mtctl retention prepare {} (it keeps what is on the volume)", disk.name),
+        None => prepare(machine),
     };
-    let line = format!("/dev/mapper/ID {folder} ext4 rw,nofail 0 2");
-    if !entry.device.starts_with("/dev/mapper/") {
+    let Some(entry) = volume.entry else {
+        return Finding::broken(format!("/etc/fstab has no entry for {folder}"), remedy);
+    };
+    let device = &entry.device;
+    if !device.starts_with("/dev/mapper/") {
         return Finding::weak(
-            format!("the entry names {}, which may be another disk after a restart", entry.device),
-            format!("change the entry to: {line} (ID is the disk's SCSI id: mtctl disks)"),
+            format!("the entry names {device}, which may be another disk after a restart"),
+            remedy,
         );
     }
-    if entry.options.iter().any(|option| option == "noauto") {
-        return Finding::broken(
-            "the entry says noauto, so the volume is not mounted at boot",
-            format!("change it to: {line}"),
-        );
+    if entry.has("noauto") {
+        return Finding::broken("the entry says noauto, so the volume is not mounted at boot", remedy);
     }
-    match entry.options.iter().any(|option| option == "nofail") {
-        true => Finding::good(entry.device.clone()),
+    match entry.has("nofail") {
+        true => Finding::good(device.clone()),
         false => Finding::weak(
-            format!(
-                "the entry for {} has no nofail: without the disk this machine does not boot",
-                entry.device
-            ),
-            format!("change it to: {line}"),
+            format!("the entry for {device} has no nofail: without the disk this machine does not boot"),
+            remedy,
         ),
     }
 }

@@ -238,6 +238,7 @@ fn a_fresh_machine_says_what_to_do_about_the_retention_volume() {
         m.write("/etc/fstab", "");
         let disk = m.disk("sdb");
         disk.uses.clear();
+        disk.signature = None;
         disk.role = block_device::inventory::Role::Free;
     });
 }

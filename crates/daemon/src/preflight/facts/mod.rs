@@ -1,7 +1,6 @@
 //! What the machine's files and programs say, as values. Each parser takes whatever text it is given: lines that make
 //! no sense are left out, and nothing panics.
 
-pub(super) mod fstab;
 pub(super) mod kernels;
 pub(super) mod lvm;
 pub(super) mod mdadm;

@@ -3,7 +3,7 @@
 use super::kernels::Kernel;
 use super::lvm::Filter;
 use super::packages::Packages;
-use super::{fstab, mdadm, network, proxy, texts};
+use super::{mdadm, network, proxy, texts};
 use crate::preflight::{fix, server};
 use proptest::prelude::*;
 
@@ -21,7 +21,6 @@ proptest! {
         let _ = Filter::parse(&text).map(|filter| filter.accepts(std::slice::from_ref(&text)));
         let _ = (mdadm::auto(&text).map(|words| mdadm::is_off(&words)), mdadm::lists_arrays(&text));
         let _ = Packages::parse(&text).kernel_packages(&text);
-        let _ = fstab::fstab(&text);
         let _ = (network::addresses(&text), network::addresses_of(&text, "mt"));
         let _ = network::ifupdown_starts(&text, "e") || network::networkd_matches(&text, "ens160", Some("00"));
         let _ = network::network_manager_starts(&text, "e") || network::netplan_names(&text, "e");
