@@ -69,7 +69,8 @@ fn ext4_uuid(device: &Path) -> io::Result<Option<FileSystemUuid>> {
 fn unmount(system: &System, folder: &Path) -> Result<()> {
     // Each round takes one of what was mounted one over the other; a person may have done that twice.
     for _ in 0..4 {
-        if mounts::at(&mounts::read(system)?, folder).is_none() {
+        let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        if mounts::at(&mounts::read(system)?, &place).is_none() {
             return Ok(());
         }
         let output = system.run("umount", &[folder], MOUNT_TIMEOUT)?;

@@ -61,7 +61,9 @@ impl Sight {
     /// When mountinfo cannot be read. An fstab that cannot be read names nothing.
     pub fn of(system: &System, place: &Place, known: Option<&VolumeId>) -> Result<Sight> {
         let mounts = mounts::read(system)?;
-        let mounted = mounts::at(&mounts, &place.folder).map(|mount| Mounted {
+        // The kernel lists where links lead to.
+        let folder = place.folder.canonicalize().unwrap_or_else(|_| place.folder.clone());
+        let mounted = mounts::at(&mounts, &folder).map(|mount| Mounted {
             source: mount.source.clone(),
             has_path: has_path(system, mount.number),
             access: access(mount),

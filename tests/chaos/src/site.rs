@@ -2,7 +2,7 @@
 
 use crate::{Load, Random, free_port, programs};
 use anyhow::{Context, Result, ensure};
-use control_api::{AlertKind, ItemState};
+use control_api::{AlertKind, ItemState, RetentionState};
 use rig::tools::{compare, copy, run};
 use rig::{Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions, wait_for};
 use std::path::{Path, PathBuf};
@@ -121,6 +121,13 @@ impl Site {
         let item = self.target.item()?;
         ensure!(item.state != ItemState::Fenced, "the item is fenced: {}", item.detail.unwrap_or_default());
         Ok(())
+    }
+
+    /// Waits until the retention volume stands so.
+    pub fn wait_for_volume(&self, state: RetentionState) -> Result<()> {
+        wait_for(&format!("the retention volume to be {state}"), LONGEST, || {
+            Ok((self.target.status()?.retention.state == state).then_some(()))
+        })
     }
 
     /// True while the item shows an alert of this kind.

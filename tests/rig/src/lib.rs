@@ -30,6 +30,8 @@ pub struct Rig {
     pub certificates: Certificates,
     /// Name of the item that is replicated.
     pub item: String,
+    /// Whether the retention volume may be a plain folder.
+    pub trial_folder: bool,
 }
 
 impl Rig {
@@ -38,7 +40,13 @@ impl Rig {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         let certificates = Certificates::make(&folder.join("certificates"))?;
-        Ok(Rig { folder, programs: programs.canonicalize()?, certificates, item: "web01".into() })
+        Ok(Rig {
+            folder,
+            programs: programs.canonicalize()?,
+            certificates,
+            item: "web01".into(),
+            trial_folder: true,
+        })
     }
 
     /// Path of one of our programs.

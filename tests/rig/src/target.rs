@@ -75,9 +75,10 @@ impl Target {
         let mut text = format!(
             "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
              [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
-             [retention]\nfolder = \"{folder}/retention\"\ntrial_folder = true\n\
+             [retention]\nfolder = \"{folder}/retention\"\ntrial_folder = {trial}\n\
              [[item]]\nname = \"{item}\"\nsource = \"source.example\"\n",
             item = rig.item,
+            trial = rig.trial_folder,
             port = options.port,
             certificate = certificates.certificate("target.example").display(),
             key = certificates.key("target.example").display(),

@@ -109,6 +109,11 @@ impl Actor {
         }
         let ended = self.replicate(&mut running).await;
         self.publish.send_modify(|snapshot| snapshot.storage = None);
+        if let Ended::Fenced(problem @ Problem { lies: Lies::Volume, .. }) = &ended {
+            // Jobs may wait for the disk of the volume as long as it is away.
+            let Problem { class, why, .. } = problem.clone();
+            self.say_closed(&Closed { why, class, again: Again::WithVolume });
+        }
         let closed = running.close().await;
         match ended {
             Ended::Fenced(problem) => Err(problem),

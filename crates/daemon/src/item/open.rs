@@ -57,6 +57,21 @@ impl Place {
         Ok(volume)
     }
 
+    /// Whether the disk of the volume was away while it was mounted, and it was not mounted anew since: told by an earlier
+    /// daemon. A restart of the machine mounts everything anew.
+    pub(crate) fn volume_missed(&self) -> bool {
+        let record = RecordFile::of_volume(&self.state_folder).load().unwrap_or_default();
+        record.missed.is_some() && record.missed == boot_id()
+    }
+
+    /// Remembers that, or that it is over.
+    pub(crate) fn set_volume_missed(&self, missed: bool) -> Result<(), RecordError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = RecordFile::of_volume(&self.state_folder);
+        let record = file.load()?;
+        file.save(&Record { missed: boot_id().filter(|_| missed), ..record })
+    }
+
     /// Where the retention volume is to be.
     pub(crate) fn volume_place(&self) -> retention_volume::Place {
         retention_volume::Place { folder: self.retention.folder.clone(), trial: self.retention.trial_folder }
@@ -68,6 +83,11 @@ impl Place {
         let file_system = record.file_system.as_deref().and_then(FileSystemUuid::parse);
         Some(KnownVolume { id: VolumeId::parse(&record.volume?)?, file_system })
     }
+}
+
+/// Id of this run of the kernel.
+fn boot_id() -> Option<String> {
+    block_device::System::host().attribute("/proc/sys/kernel/random/boot_id")
 }
 
 /// What the state folder knows of the retention volume.

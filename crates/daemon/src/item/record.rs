@@ -19,6 +19,10 @@ pub(super) struct Record {
     /// UUID of the file system of that volume; only in what is common to all items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file_system: Option<String>,
+    /// Id of the run of the kernel in which the disk of that volume was away while it was mounted; `None` when it has been
+    /// mounted anew since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) missed: Option<String>,
     /// Identity (SCSI id, or UUID of the VMDK) of each disk that has one, by its id in the change stream: the journal
     /// is of these disks, and must not be put back onto others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -81,7 +85,7 @@ impl RecordFile {
 /// A record that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} the item's record {}: {cause}; check the state folder", path.display())]
-pub(super) struct RecordError {
+pub(crate) struct RecordError {
     doing: &'static str,
     path: PathBuf,
     cause: io::Error,
@@ -99,6 +103,7 @@ mod tests {
         let record = Record {
             volume: Some("ab-12".into()),
             file_system: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
+            missed: Some("0a".into()),
             disks: [("disk0".into(), "36000c29a".into())].into(),
             committed: Some(Committed { point: 7, time: 9 }),
         };

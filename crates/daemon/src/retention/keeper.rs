@@ -63,7 +63,10 @@ pub(crate) async fn start(place: Arc<Place>, clock: Clock) -> (Volume, JoinHandl
     };
     let (publish, mut state) = watch::channel(unknown);
     let (ask, requests) = mpsc::channel(REQUESTS);
-    let (past, setback, alerts) = (Past::default(), None, Alerts::default());
+    let keeps = place.clone();
+    let missed = spawn_blocking(move || keeps.volume_missed()).await.unwrap_or_default();
+    let past = if missed { Past::Missed } else { Past::default() };
+    let (setback, alerts) = (None, Alerts::default());
     let keeper = Keeper { place, clock, publish, requests, past, setback, alerts };
     let task = tokio::spawn(keeper.run());
     // The first look finds something to say, since there is no detail yet. The task ends only when the caller ends it.
@@ -113,7 +116,7 @@ impl Keeper {
             }
         };
         match seen {
-            Ok(Ok((sight, known))) => self.judge(&sight, known),
+            Ok(Ok((sight, known))) => self.judge(&sight, known).await,
             Ok(Err(error)) => self.fail(&error),
             Err(defect) => self.fail(&defect),
         }
@@ -125,10 +128,10 @@ impl Keeper {
     }
 
     /// `known` is the file system of the volume that was used before.
-    fn judge(&mut self, sight: &Sight, known: Option<FileSystemUuid>) -> Option<Back> {
+    async fn judge(&mut self, sight: &Sight, known: Option<FileSystemUuid>) -> Option<Back> {
         let folder = self.place.volume_place().folder;
         let decision = decide(sight, &folder, known.is_some(), self.past);
-        self.past = decision.past;
+        self.set_past(decision.past).await;
         let back = decision.bring_back.zip(known);
         if back.is_none() {
             self.setback = None;
@@ -139,6 +142,21 @@ impl Keeper {
         });
         self.say(decision.state, detail, decision.file_system);
         back.map(|(device, file_system)| Back { device, file_system })
+    }
+
+    /// That the disk was away outlives this daemon, since what is mounted does.
+    async fn set_past(&mut self, past: Past) {
+        let missed = past == Past::Missed;
+        if missed != (self.past == Past::Missed) {
+            let place = self.place.clone();
+            let remembered = spawn_blocking(move || place.set_volume_missed(missed)).await;
+            if let Ok(Err(error)) = remembered {
+                tracing::warn!(
+                    "a restart of mtd will not know of it that the retention volume was lost: {error}"
+                );
+            }
+        }
+        self.past = past;
     }
 
     fn is_due(&self) -> bool {
@@ -153,7 +171,8 @@ impl Keeper {
         match told(spawn_blocking(work).await) {
             Ok(()) => {
                 tracing::info!("the retention volume {} was checked and mounted again", folder.display());
-                (self.past, self.setback) = (Past::default(), None);
+                self.set_past(Past::default()).await;
+                self.setback = None;
             }
             Err((why, class)) => self.set_back(why, class),
         }

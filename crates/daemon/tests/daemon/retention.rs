@@ -80,6 +80,12 @@ impl Volumes {
         std::fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "1").unwrap();
     }
 
+    /// Tells the first file system as it is mounted now from what it was when it was mounted before.
+    fn instance(&self) -> u64 {
+        let folder = self.devices[0].replace("/dev/", "/sys/fs/ext4/");
+        std::fs::metadata(folder).unwrap().ino()
+    }
+
     fn assert_bare(&self) {
         assert_eq!(std::fs::read_dir(self.place()).unwrap().count(), 0, "something is in the bare folder");
     }
@@ -343,9 +349,14 @@ async fn a_disk_goes_away_and_comes_back(volumes: &Volumes, namespace: &Namespac
     let device = std::fs::read_link(&listed).unwrap();
     std::fs::remove_file(&listed).unwrap();
     wait_for_volume(&daemon, RetentionState::Lost, "it is then checked and mounted again by itself");
+    // A daemon that is started anew knows of it.
+    let first = volumes.instance();
+    daemon.stop().await;
     std::os::unix::fs::symlink(device, &listed).unwrap();
+    let daemon = start(volumes);
     wait_for_volume(&daemon, RetentionState::Ready, "");
     daemon.wait_for("good", ItemState::Protected);
+    assert_ne!(volumes.instance(), first, "it was not mounted anew");
     daemon.stop().await;
     assert_eq!(std::fs::read(volumes.path().join("good.img")).unwrap(), machine.disks[0].1);
 }

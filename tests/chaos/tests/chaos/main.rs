@@ -7,4 +7,5 @@ mod cut_connection;
 mod failing_disk;
 mod kill;
 mod retention_full;
+mod retention_lost;
 mod two_sources;
