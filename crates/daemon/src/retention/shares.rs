@@ -9,9 +9,8 @@ use control_api::time::SECOND;
 
 const GIB: u64 = 1 << 30;
 
-/// Seconds until what was written in a burst can have been pruned again: one to notice, one for the next tick of the
-/// engine, and some for the job to get its turn.
-const PRUNING_TAKES: u64 = 5;
+/// Seconds until as much has been pruned as was written: one to notice, and two for the job to get its turn and be done.
+const PRUNING_TAKES: u64 = 3;
 /// More than this is not kept free just in case.
 const STANDING_HEADROOM: u64 = 4 * GIB;
 
@@ -82,14 +81,14 @@ impl Allowance {
 /// Bytes of a volume that are kept free for what is written until pruning takes effect.
 pub(crate) fn headroom(capacity: u64, rate: u64) -> u64 {
     let standing = (capacity / 20).min(STANDING_HEADROOM);
-    let surge = rate.saturating_mul(PRUNING_TAKES).min(capacity / 10);
+    let surge = rate.saturating_mul(PRUNING_TAKES).min(capacity / 4);
     standing.max(surge)
 }
 
 /// The smallest volume on which `bytes` fit beside the headroom.
 pub(crate) fn volume_for(bytes: u64, rate: u64) -> u64 {
     let standing = (bytes / 19).min(STANDING_HEADROOM);
-    let surge = rate.saturating_mul(PRUNING_TAKES).min(bytes / 9);
+    let surge = rate.saturating_mul(PRUNING_TAKES).min(bytes / 3);
     bytes.saturating_add(standing.max(surge))
 }
 
@@ -208,9 +207,10 @@ mod tests {
     fn headroom_fits_small_and_large_volumes() {
         const MIB: u64 = 1 << 20;
         assert_eq!(headroom(300 * MIB, 0), 15 * MIB);
-        assert_eq!(headroom(300 * MIB, 50 * MIB), 30 * MIB);
+        assert_eq!(headroom(300 * MIB, 10 * MIB), 30 * MIB);
+        assert_eq!(headroom(300 * MIB, 50 * MIB), 75 * MIB);
         assert_eq!(headroom(10 << 40, 100 * MIB), 4 * GIB);
-        assert_eq!(headroom(10 << 40, 2 * GIB), 10 * GIB);
+        assert_eq!(headroom(10 << 40, 2 * GIB), 6 * GIB);
     }
 
     prop_compose! {

@@ -180,13 +180,13 @@ async fn invariant_4_items_that_write_more_than_the_volume_holds_share_it() {
     let site = Site::start(folder.path());
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
-    for (name, rate) in NAMES.into_iter().zip([24, 8, 4]) {
+    for (name, rate) in NAMES.into_iter().zip([9, 3, 4]) {
         writers.push(site.write(name, rate, &stop).await);
     }
     let (mut least_free, mut seen_filling) = (u64::MAX, false);
     let (mut fast, mut slow, mut spared) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(45) {
+    while start.elapsed() < Duration::from_secs(60) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let status = site.status();
         for item in &status.items {
@@ -197,7 +197,7 @@ async fn invariant_4_items_that_write_more_than_the_volume_holds_share_it() {
         least_free = least_free.min(status.retention.available_bytes.unwrap());
         seen_filling |= status.retention.alerts.iter().any(|alert| alert.message.contains("is filling"));
         // From when the item that is spared has what it keeps, and all others have given for it.
-        if start.elapsed() > Duration::from_secs(25) {
+        if start.elapsed() > Duration::from_secs(35) {
             fast.push(reach(&status.items[0]));
             slow.push(reach(&status.items[1]));
             spared.push(status.items[2].journal_bytes);
@@ -210,7 +210,7 @@ async fn invariant_4_items_that_write_more_than_the_volume_holds_share_it() {
     for (name, writer) in NAMES.into_iter().zip(writers) {
         let machine = writer.await.unwrap();
         // All of it arrived, or the source would have waited for ever.
-        assert!(machine.sequence > 500, "{name} wrote {}", machine.sequence);
+        assert!(machine.sequence > 1000, "{name} wrote {}", machine.sequence);
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let ratio = mean(&fast) / mean(&slow);
@@ -226,9 +226,9 @@ async fn invariant_4_items_that_write_more_than_the_volume_holds_share_it() {
     let shrunk = status.items[0].alerts.iter().find(|alert| alert.kind == AlertKind::WindowShrunk).unwrap();
     assert!(shrunk.message.contains("the retention volume is short of room"), "{}", shrunk.message);
     let fast = &status.items[0];
-    assert!((10..40).contains(&(fast.journal_bytes_per_second >> 20)), "{fast:?}");
+    assert!((5..12).contains(&(fast.journal_bytes_per_second >> 20)), "{fast:?}");
     assert!(fast.window_projected.unwrap() < fast.window_wanted);
-    assert!(status.retention.needed_bytes > Some(1 << 40), "{:?}", status.retention);
+    assert!(status.retention.needed_bytes > Some(500 << 30), "{:?}", status.retention);
     site.stop.send(()).unwrap();
     site.task.await.unwrap().unwrap();
     drop(volume);
