@@ -390,6 +390,12 @@ impl World {
         }
     }
 
+    /// The retention volume is shared with others: the journal may take more or less from now on.
+    pub(crate) fn limit_journal(&mut self) {
+        let bytes = *self.rng.pick(&[None, Some(64 << 10), Some(20 << 10), Some(0)]);
+        self.step_target(Event::Command(Command::LimitJournal { bytes }));
+    }
+
     pub(crate) fn order_resync(&mut self) {
         if !matches!(self.target.stage(), Stage::FailingOver { .. } | Stage::FailedOver { .. }) {
             self.tally.resyncs += 1;

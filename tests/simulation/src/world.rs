@@ -92,7 +92,7 @@ impl World {
 
     /// Something goes wrong, or someone wants something.
     pub(crate) fn fault(&mut self) {
-        match self.rng.below(16) {
+        match self.rng.below(17) {
             0..=2 => self.cut(),
             // A power that is cut already stays cut until the target has found out.
             3..=6 if self.target.power.is_cut() => {}
@@ -105,6 +105,7 @@ impl World {
             12 => self.fail_over(),
             13 => self.cancel_failover(),
             14 => self.check_points(),
+            15 => self.limit_journal(),
             _ => (0..self.rng.below(30)).for_each(|_| self.write()),
         }
     }

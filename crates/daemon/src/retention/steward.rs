@@ -10,7 +10,7 @@ use super::shares::{Allowance, Share, allowances, headroom};
 use super::words::{Level, Scene};
 use crate::alerts::Alerts;
 use crate::clock::nanos;
-use crate::config::{self, ApplicationConsistent};
+use crate::config::{self, Amount, ApplicationConsistent};
 use crate::item::{Condition, ItemHandle, Snapshot};
 use crate::master_target::MasterTarget;
 use control_api::time::{self, SECOND, Time};
@@ -167,6 +167,8 @@ struct Steward {
     holdings: Vec<Holding>,
     alerts: Alerts,
     level: Level,
+    /// Of the volume, when it was last there.
+    capacity: Option<u64>,
     asked_at: Option<Time>,
     next_consistent: Time,
 }
@@ -193,6 +195,7 @@ impl Steward {
             holdings: items.iter().map(|_| Holding::default()).collect(),
             alerts: Alerts::default(),
             level: Level::default(),
+            capacity: None,
             asked_at: None,
             next_consistent: 0,
         }
@@ -213,7 +216,10 @@ impl Steward {
 
     fn act(&mut self, target: &MasterTarget, sight: &Sight) {
         let now = target.clock.now();
-        let capacity = sight.space.as_ref().map_or(0, |space| space.capacity.0);
+        if let Ok(space) = &sight.space {
+            self.capacity = Some(space.capacity.0);
+        }
+        let capacity = self.capacity;
         let mut shares = Vec::with_capacity(self.holdings.len());
         for ((item, holding), seen) in target.items.iter().zip(&mut self.holdings).zip(&sight.items) {
             let snapshot = item.snapshot();
@@ -315,7 +321,7 @@ impl Holding {
         seen: &ItemSight,
         snapshot: &Snapshot,
         policy: &config::Policy,
-        capacity: u64,
+        capacity: Option<u64>,
     ) -> Share {
         let received = |point: &Option<BatchSummary>| point.as_ref().map(|point| point.header.receive_time);
         // The window of a source that fell silent reaches back from what came last; one that is connected and has
@@ -326,8 +332,8 @@ impl Holding {
         let receiving = snapshot.stage().is_some_and(|stage| {
             !matches!(stage, Stage::FailingOver { .. } | Stage::FailedOver { .. } | Stage::Committed)
         });
-        let max = policy.max_journal.map(|amount| amount.of(capacity));
-        let min = policy.min_journal.map_or(0, |amount| amount.of(capacity));
+        let of_volume = |amount: Option<Amount>| Some(amount?.of(capacity?));
+        let (min, max) = (of_volume(policy.min_journal).unwrap_or(0), of_volume(policy.max_journal));
         Share {
             bytes: seen.bytes,
             reach,
@@ -400,3 +406,6 @@ impl Holding {
 fn is_connected(snapshot: &Snapshot) -> bool {
     matches!(&snapshot.condition, Condition::Open(status) if status.session.is_some())
 }
+
+#[cfg(test)]
+mod tests;

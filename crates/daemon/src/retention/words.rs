@@ -139,6 +139,13 @@ impl Scene<'_> {
         if others > headroom(self.capacity, 0) && others > self.capacity / 5 {
             return format!("move the other files ({}) away from it", Bytes(others));
         }
+        let minima = self.shares.iter().fold(0u64, |sum, share| sum.saturating_add(share.min));
+        if minima > self.capacity - headroom(self.capacity, 0) {
+            return format!(
+                "min_journal of all items comes to {}, more than it has: lower it in mtd.toml, or give it a larger disk",
+                Bytes(minima)
+            );
+        }
         match self.forecast.needed.filter(|needed| *needed > self.capacity) {
             Some(needed) => format!(
                 "give it a disk of at least {}, or shorten the window of an item or limit it by max_journal in mtd.toml",
@@ -238,6 +245,13 @@ mod tests {
         let text = message(&[share(100, 0)], 900, &Forecast::default(), false);
         assert!(text.contains("is filling: 87 %") && text.contains("nothing is written to it now"), "{text}");
         assert!(text.ends_with("move the other files (800 GiB) away from it"), "{text}");
+    }
+
+    #[test]
+    fn minima_that_no_volume_keeps_are_told() {
+        let greedy = Share { min: 600 * GIB, ..share(450, 1) };
+        let text = message(&[greedy.clone(), greedy], 950, &Forecast::default(), true);
+        assert!(text.contains("min_journal of all items comes to 1.2 TiB, more than it has"), "{text}");
     }
 
     #[test]

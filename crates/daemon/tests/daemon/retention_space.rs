@@ -233,3 +233,26 @@ async fn invariant_4_items_that_write_more_than_the_volume_holds_share_it() {
     site.task.await.unwrap().unwrap();
     drop(volume);
 }
+
+#[test]
+fn the_room_is_shown_without_a_daemon_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = folder.path().display().to_string();
+    let journal = folder.path().join("retention/items/fast");
+    std::fs::create_dir_all(&journal).unwrap();
+    std::fs::write(journal.join("segment-00000000000000000001.journal"), vec![1; 3 * MIB]).unwrap();
+    let certificates = Certificates::make(&folder.path().join("certificates")).unwrap();
+    let text = configuration(folder.path(), 1, &certificates);
+    std::fs::write(folder.path().join("mtd.toml"), text).unwrap();
+    let config = format!("{shown}/mtd.toml");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mtctl"))
+        .args(["--socket", "/nonexistent", "retention", "status", "--config", &config])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let (said, shown) =
+        (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    assert!(said.contains("cannot reach the daemon"), "{said}");
+    assert!(shown.contains("retention volume") && shown.contains("available"), "{shown}");
+    assert!(shown.lines().any(|line| line.contains("fast") && line.contains("3 MiB")), "{shown}");
+}

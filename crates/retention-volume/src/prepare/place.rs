@@ -94,7 +94,7 @@ pub(super) fn plain(mount_point: &Path) -> Result<PathBuf, Refusal> {
     }
     let place: PathBuf = mount_point.components().collect();
     let in_tree = |tree: &&str| place.starts_with(tree) || Path::new(tree).starts_with(&place);
-    if TREES.iter().any(|tree| in_tree(&tree)) || FOLDERS.iter().any(|folder| place == Path::new(folder)) {
+    if TREES.iter().any(in_tree) || FOLDERS.iter().any(|folder| place == Path::new(folder)) {
         return Err(bad(BadPlace::OfSystem));
     }
     Ok(place)

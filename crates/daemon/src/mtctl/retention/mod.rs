@@ -1,5 +1,6 @@
 //! `mtctl retention`: the volume that holds the journals.
 
+mod disks;
 mod prepare;
 mod status;
 mod text;

@@ -5,12 +5,14 @@
 use super::super::client::{Client, ClientError};
 use super::super::run::Outcome;
 use super::super::table::{alert, share_of, table};
+use super::disks::Disks;
 use crate::config::Config;
 use crate::retention::journal_on_disk;
+use block_device::System;
 use control_api::time::{self, SECOND, Time};
 use control_api::{Answer, Call, ItemStatus, RetentionStatus, Status};
 use disk::Bytes;
-use retention_volume::Place;
+use retention_volume::{Place, Space};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -19,10 +21,12 @@ use std::path::Path;
 pub(super) fn run(config: &Path, socket: &Path, json: bool) -> Outcome {
     match ask(socket) {
         Ok(status) => {
+            let config = Config::load(config).ok();
+            let disks = Disks::look(&System::host(), Path::new(&status.retention.folder), config.as_ref());
             if json {
-                println!("{}", as_json(&status));
+                println!("{}", as_json(&status, &disks));
             } else {
-                print!("{}", as_text(&status));
+                print!("{}{}", as_text(&status), disks.as_text());
             }
             Outcome::Done
         }
@@ -61,7 +65,7 @@ fn projected(items: &[ItemStatus]) -> Option<u64> {
     items.iter().filter_map(|item| item.window_projected).min()
 }
 
-fn as_json(status: &Status) -> Value {
+fn as_json(status: &Status, disks: &Disks) -> Value {
     let division = division(status);
     let mut retention = json!(status.retention);
     if let Some(fields) = retention.as_object_mut() {
@@ -70,7 +74,13 @@ fn as_json(status: &Status) -> Value {
         fields.insert("other_bytes".into(), json!(division.others));
         fields.insert("window_projected".into(), json!(projected(&status.items)));
     }
-    json!({ "daemon": true, "now": status.now, "retention": retention, "items": status.items })
+    json!({
+        "daemon": true,
+        "now": status.now,
+        "retention": retention,
+        "items": status.items,
+        "disks": disks.as_json(),
+    })
 }
 
 fn as_text(status: &Status) -> String {
@@ -191,45 +201,54 @@ fn unknown() -> String {
     "–".to_owned()
 }
 
-/// What can be seen of the volume while nobody looks after it.
+/// What can be seen while nobody looks after the volume.
 fn without_daemon(config: &Path, json: bool) {
     let config = match Config::load(config) {
         Ok(config) => config,
         Err(error) => return eprintln!("mtctl: {error}"),
     };
-    let place = Place { folder: config.retention.folder, trial: config.retention.trial_folder };
-    let space = match place.space() {
-        Ok(space) => space,
-        Err(error) => return eprintln!("mtctl: {error}"),
-    };
-    let items: Vec<(String, u64)> = config
-        .items
-        .iter()
-        .map(|item| (item.name.clone(), journal_on_disk(&place.folder, &item.name)))
-        .collect();
+    let place = Place { folder: config.retention.folder.clone(), trial: config.retention.trial_folder };
+    let disks = Disks::look(&System::host(), &place.folder, Some(&config));
+    let space = place.space();
     if json {
-        let items: Vec<Value> =
-            items.iter().map(|(name, bytes)| json!({ "name": name, "journal_bytes": bytes })).collect();
-        let retention = json!({
-            "folder": place.folder,
-            "capacity_bytes": space.capacity.0,
-            "available_bytes": space.available.0,
+        let value = json!({
+            "daemon": false,
+            "retention": {
+                "folder": place.folder,
+                "capacity_bytes": space.as_ref().ok().map(|space| space.capacity.0),
+                "available_bytes": space.as_ref().ok().map(|space| space.available.0),
+            },
+            "items": journals(&config, &place)
+                .map(|(name, bytes)| json!({ "name": name, "journal_bytes": bytes }))
+                .collect::<Vec<_>>(),
+            "disks": disks.as_json(),
         });
-        return println!("{}", json!({ "daemon": false, "retention": retention, "items": items }));
+        return println!("{value}");
     }
+    match space {
+        Ok(space) => print!("{}", room(&config, &place, space)),
+        Err(error) => println!("{error}"),
+    }
+    print!("{}", disks.as_text());
+}
+
+fn journals<'a>(config: &'a Config, place: &'a Place) -> impl Iterator<Item = (&'a str, u64)> {
+    config.items.iter().map(|item| (item.name.as_str(), journal_on_disk(&place.folder, &item.name)))
+}
+
+fn room(config: &Config, place: &Place, space: Space) -> String {
     let used = space.capacity.0.saturating_sub(space.available.0);
-    println!(
-        "retention volume {}: {} of {} used, {} available",
+    let mut rows = table(&["item", "used", "share"], &[1, 2]);
+    for (name, bytes) in journals(config, place) {
+        rows.add_row([name.to_owned(), Bytes(bytes).to_string(), share_of(bytes, space.capacity.0)]);
+    }
+    format!(
+        "retention volume {}, {} of {} used, {} available\n{rows}\n",
         place.folder.display(),
         share_of(used, space.capacity.0),
         space.capacity,
         space.available
-    );
-    let mut rows = table(&["item", "used", "share"], &[1, 2]);
-    for (name, bytes) in items {
-        rows.add_row([name, Bytes(bytes).to_string(), share_of(bytes, space.capacity.0)]);
-    }
-    println!("{rows}");
+    )
 }
 
 #[cfg(test)]
@@ -316,7 +335,8 @@ mod tests {
 
     #[test]
     fn programs_get_everything() {
-        let json = as_json(&status());
+        let disks = Disks::none();
+        let json = as_json(&status(), &disks);
         assert_eq!(json["retention"]["used_bytes"], 1020 * GIB);
         assert_eq!(json["retention"]["journal_bytes"], 1000 * GIB);
         assert_eq!(json["retention"]["other_bytes"], 20 * GIB);
