@@ -93,8 +93,8 @@ pub(super) fn plain(mount_point: &Path) -> Result<PathBuf, Refusal> {
         return Err(bad(BadPlace::NotPlain));
     }
     let place: PathBuf = mount_point.components().collect();
-    let in_tree = |tree: &&str| place.starts_with(tree) || Path::new(tree).starts_with(&place);
-    if TREES.iter().any(|tree| in_tree(&tree)) || FOLDERS.iter().any(|folder| place == Path::new(folder)) {
+    let is_needed = |tree: &str| place.starts_with(tree) || Path::new(tree).starts_with(&place);
+    if TREES.iter().any(|tree| is_needed(tree)) || FOLDERS.iter().any(|folder| place == Path::new(folder)) {
         return Err(bad(BadPlace::OfSystem));
     }
     Ok(place)
