@@ -67,6 +67,11 @@ impl Fstab {
         Fstab { bytes: bytes.into() }
     }
 
+    /// What it was made of.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Its entries, in order.
     pub fn entries(&self) -> Vec<Entry> {
         self.lines().filter_map(|(number, line)| line.entry(number)).collect()

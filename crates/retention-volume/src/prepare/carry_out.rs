@@ -78,7 +78,10 @@ impl Run<'_> {
             Step::Unmount { .. } => self.unmount(&place)?,
             Step::Unmap { .. } => multipath::flush(system, &self.plan.disk.scsi_id)?,
             Step::Map { .. } => self.map()?,
-            Step::MakeFileSystem { .. } => self.make_file_system()?,
+            Step::MakeFileSystem { uuid, .. } => {
+                self.make_file_system()?;
+                return Ok(Some(format!("UUID {uuid}")));
+            }
             Step::MakeFolder { .. } => make_folder(system, &self.plan.mount_point)?,
             Step::EditFstab { .. } => {
                 let backup = self.plan.edit.write(system)?;

@@ -33,7 +33,7 @@ pub use look::plan;
 pub use place::BadPlace;
 pub use refusal::Refusal;
 
-use crate::fstab::{BACKUP, Edit, PATH};
+use crate::fstab::{Edit, PATH};
 use crate::marker::FileSystemUuid;
 use block_device::ScsiId;
 use disk::Bytes;
@@ -185,18 +185,14 @@ impl fmt::Display for Step {
             }
             Step::Unmap { map } => write!(f, "remove the multipath map {map}"),
             Step::Map { device } => write!(f, "map the disk by its SCSI id: {device}"),
-            Step::MakeFileSystem { uuid, erases: None, .. } => {
-                write!(f, "make an ext4 on the empty disk, UUID {uuid}")
-            }
-            Step::MakeFileSystem { uuid, erases: Some(erased), .. } => {
-                write!(f, "ERASE {erased} and make an ext4, UUID {uuid}")
+            Step::MakeFileSystem { erases: None, .. } => f.write_str("make an ext4 on the empty disk"),
+            Step::MakeFileSystem { erases: Some(erased), .. } => {
+                write!(f, "ERASE {erased}, and make an ext4")
             }
             Step::MakeFolder { place } => write!(f, "make the folder {}", place.display()),
-            Step::EditFstab { moved_from: None } => {
-                write!(f, "add the entry to {PATH}, keep the old as {BACKUP}")
-            }
+            Step::EditFstab { moved_from: None } => write!(f, "add the entry to {PATH}, after a backup"),
             Step::EditFstab { moved_from: Some(from) } => {
-                write!(f, "change the entry for {from} in {PATH}, keep the old as {BACKUP}")
+                write!(f, "change the entry for {from} in {PATH}, after a backup")
             }
             Step::Reload => f.write_str("have systemd read it: systemctl daemon-reload"),
             Step::Mount { place } => write!(f, "mount {}, by that entry", place.display()),

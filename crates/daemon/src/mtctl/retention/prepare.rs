@@ -81,11 +81,13 @@ fn prepare(
         if json {
             println!("{}", json!({ "plan": of_plan(&plan, notes), "done": plan.steps.is_empty() }));
         } else if arguments.dry_run && !plan.steps.is_empty() {
-            println!("nothing was done (--dry-run)");
+            println!("\nnothing was done (--dry-run)");
         }
         return Ok(Outcome::Done);
     }
-    let _ = io::stdout().flush();
+    if !json {
+        println!();
+    }
     if !arguments.yes
         && let Err(refusal) = ask(&printable(&text::question(&plan)))
     {

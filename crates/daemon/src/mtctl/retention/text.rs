@@ -11,13 +11,16 @@ use std::time::Duration;
 pub(super) fn plan(plan: &Plan, notes: &[String]) -> String {
     let disk = &plan.disk;
     let mut text = format!("{}\n", printable(&disk.name));
-    let made = if plan.erases().is_some() { "to be made" } else { "kept" };
+    let file_system = match plan.erases() {
+        Some(_) => "ext4, to be made".to_owned(),
+        None => format!("ext4, kept, UUID {}", plan.file_system),
+    };
     let facts = [
         ("model", disk.model.clone()),
         ("size", disk.size.to_string()),
         ("SCSI id", disk.scsi_id.to_string()),
         ("mount point", plan.mount_point.display().to_string()),
-        ("file system", format!("ext4, {made}, UUID {}", plan.file_system)),
+        ("file system", file_system),
     ];
     for (key, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(text, "  {key:<14}{}", printable(value));
@@ -42,7 +45,6 @@ pub(super) fn plan(plan: &Plan, notes: &[String]) -> String {
     for note in notes.iter().chain(&plan.notes) {
         let _ = writeln!(text, "NOTE {}", printable(note));
     }
-    text.push('\n');
     text
 }
 
