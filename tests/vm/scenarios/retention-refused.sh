@@ -97,8 +97,8 @@ expect_eq "nothing is changed" "$before" "$(standing)"
 expect_eq "mkfs was never called" 0 "$(calls_of mkfs.ext4)"
 fails test -e /var/lib/master-target/retention-prepare.json
 note "what is told of each disk"
-mtctl retention status
-mtctl retention status --json | python3 -m json.tool
+mtctl retention status || true
+mtctl retention status --json || true
 
 rm $HOOK
 note "with the right UUID"
