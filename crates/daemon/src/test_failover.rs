@@ -10,8 +10,9 @@ use nbd::{Export, Overlay};
 use replication_receiver::Storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use transport::nbd_server::{self, Limits, Listener, Security, Served};
 
@@ -22,6 +23,9 @@ const MOST: usize = 32;
 pub(crate) struct TestFailovers {
     scratch_folder: PathBuf,
     socket_folder: PathBuf,
+    /// The number of the next one. None is used twice, so two that start at once never share one.
+    next_id: AtomicU64,
+    places: Arc<Semaphore>,
     list: Mutex<BTreeMap<u64, Running>>,
 }
 
@@ -43,6 +47,8 @@ impl TestFailovers {
         TestFailovers {
             scratch_folder: state_folder.join("test-failover"),
             socket_folder: socket_folder.to_path_buf(),
+            next_id: AtomicU64::new(1),
+            places: Arc::new(Semaphore::new(MOST)),
             list: Mutex::default(),
         }
     }
@@ -59,9 +65,10 @@ impl TestFailovers {
             Failure::new(item.name(), "cannot start a test failover", why, next)
         };
         let storage = item.storage()?;
-        let id = self.free_id().ok_or_else(|| {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
             failed(&format!("{MOST} are under way already"), "stop one first: mtctl test-failover list")
         })?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let scratch = self.scratch_folder.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&storage, &selector, &scratch, id))
             .await
@@ -79,14 +86,8 @@ impl TestFailovers {
         }
         let about =
             TestFailover { id, item: item.name().to_string(), point: prepared.point, started: now, exports };
-        self.run(about.clone(), item, listener, served, address);
+        self.run(about.clone(), item, listener, served, address, place);
         Ok(about)
-    }
-
-    fn free_id(&self) -> Option<u64> {
-        let list = self.list();
-        let next = list.keys().next_back().map_or(1, |last| last + 1);
-        (list.len() < MOST).then_some(next)
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Running>> {
@@ -120,6 +121,7 @@ impl TestFailovers {
         listener: Listener,
         served: Served,
         address: Address,
+        place: OwnedSemaphorePermit,
     ) {
         let (stop, mut stopped) = watch::channel(false);
         let (id, name) = (about.id, about.item.clone());
@@ -137,6 +139,7 @@ impl TestFailovers {
             nbd_server::serve(listener, served, Security::Off, Limits::default(), shutdown).await;
             address.clean_up();
             registry.list().remove(&id);
+            drop(place);
             tracing::info!(item = %name, id, "test failover ended");
         });
         if let Some(running) = self.list().get_mut(&id) {

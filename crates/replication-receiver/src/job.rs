@@ -25,8 +25,10 @@ const CHANGES_PER_PART: usize = 2;
 /// Bytes that are read together to be hashed, in whole blocks.
 const HASH_READ: usize = 1 << 20;
 
-/// What is freed on a full volume: room for some batches, so that it is not asked for again at each of them.
+/// What is freed on a full volume: room for some batches, so that it is not asked for again at each of them; but no more
+/// than this part of the journal, so that a small one does not lose its whole window at once.
 const ROOM_FOR_BATCHES: u64 = 64 << 20;
+const PART_OF_JOURNAL: u64 = 16;
 
 /// A piece of work on an item's storage. Jobs of one item may run at the same time, each on a thread of its own.
 #[derive(Debug)]
@@ -336,7 +338,8 @@ fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
                 // A rollback waits for room: what would be given up may be the point that it restores.
                 let mut waits = matches!(batch.header.kind, BatchKind::Rollback { .. });
                 if !waits {
-                    let freed = storage.journal().make_room(ROOM_FOR_BATCHES)?;
+                    let part = storage.journal().usage().bytes / PART_OF_JOURNAL;
+                    let freed = storage.journal().make_room(part.clamp(1, ROOM_FOR_BATCHES))?;
                     waits = freed.bytes == 0;
                     room = Some(match room {
                         Some(before) => before.followed_by(freed),

@@ -127,6 +127,21 @@ async fn test_failover(
     site.mtctl("test-failover stop 1");
     assert_eq!(site.json("test-failover list")["test_failovers"].as_array().unwrap().len(), 0);
     site.assert_equal("disk0.vmdk", "vmdk", &machine.disks[0].1);
+    several_at_once(site);
+}
+
+/// Those that start at the same moment get numbers of their own, and each serves until it is stopped.
+fn several_at_once(site: &Site) {
+    let started: Vec<_> = std::thread::scope(|scope| {
+        let start = || site.json("test-failover start web01 --point before");
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(site.json("test-failover list")["test_failovers"].as_array().unwrap().len(), 6);
+    for test in started {
+        run("nbdinfo", &["--size", test["exports"][0]["uri"].as_str().unwrap()]);
+        site.mtctl(&format!("test-failover stop {}", test["id"]));
+    }
 }
 
 fn export(site: &Site, before: &[(String, Vec<u8>)]) {
