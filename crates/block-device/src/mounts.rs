@@ -1,10 +1,10 @@
-//! What is mounted, as the kernel tells it in mountinfo (proc(5)), and what is to be mounted, as fstab(5) says.
+//! What is mounted, as the kernel tells it in mountinfo (proc(5)).
 
 use crate::error::Result;
 use crate::inventory::DeviceNumber;
 use crate::inventory::text::unescape;
 use crate::system::System;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,52 +72,6 @@ fn mount(line: &str) -> Option<Mount> {
     Some(Mount { number, place, mount_options, kind, source, options })
 }
 
-/// A line of fstab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// What to mount: a node, `UUID=…` and the like.
-    pub source: String,
-    /// Where.
-    pub place: String,
-    /// Such as `rw,nofail`.
-    pub options: String,
-}
-
-impl Entry {
-    /// Whether it is to be mounted without being asked for.
-    pub fn is_automatic(&self) -> bool {
-        !has_option(&self.options, "noauto")
-    }
-
-    /// The node that the source stands for, as udev links it; `None` for what is no device.
-    pub fn node(&self) -> Option<PathBuf> {
-        let (tag, value) = self.source.split_once('=').unwrap_or(("", &self.source));
-        let folder = match tag {
-            "" => return value.starts_with("/dev/").then(|| PathBuf::from(value)),
-            "UUID" => "by-uuid",
-            "LABEL" => "by-label",
-            "PARTUUID" => "by-partuuid",
-            "PARTLABEL" => "by-partlabel",
-            _ => return None,
-        };
-        Some(Path::new("/dev/disk").join(folder).join(value.trim_matches('"')))
-    }
-}
-
-/// What fstab says of a folder.
-pub fn entry_of(system: &System, place: &Path) -> Result<Option<Entry>> {
-    let text = system.text_if_exists("/etc/fstab")?.unwrap_or_default();
-    Ok(text.lines().filter_map(entry).find(|entry| Path::new(&entry.place) == place))
-}
-
-fn entry(line: &str) -> Option<Entry> {
-    let mut words = line.split_ascii_whitespace();
-    let source = unescape(words.next().filter(|word| !word.starts_with('#'))?);
-    let place = unescape(words.next()?);
-    let options = words.nth(1).unwrap_or_default().to_owned();
-    Some(Entry { source, place, options })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,30 +112,10 @@ mod tests {
         assert_eq!(told("/mnt/d"), (true, false));
     }
 
-    #[test]
-    fn an_entry_of_fstab_tells_its_node_and_whether_it_is_mounted_by_itself() {
-        let root = tempfile::tempdir().unwrap();
-        let system = System::at(root.path());
-        let at = |place: &str| entry_of(&system, Path::new(place)).unwrap();
-        assert_eq!(at("/mnt/r"), None, "no fstab");
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        let text = "#/dev/sdx /mnt/r ext4\n/dev/mapper/3600 /mnt/a\\040b/ ext4 rw,nofail 0 2\n\
-                    UUID=\"5f9d\" /mnt/r ext4 rw,noauto 0 2\nhost:/x /mnt/n nfs\nLABEL=l /mnt/l ext4\n";
-        std::fs::write(root.path().join("etc/fstab"), text).unwrap();
-        let told = |place| at(place).map(|entry| (entry.node(), entry.is_automatic()));
-        let node = |path: &str| Some(PathBuf::from(path));
-        assert_eq!(told("/mnt/a b"), Some((node("/dev/mapper/3600"), true)));
-        assert_eq!(told("/mnt/r"), Some((node("/dev/disk/by-uuid/5f9d"), false)));
-        assert_eq!(told("/mnt/l"), Some((node("/dev/disk/by-label/l"), true)));
-        assert_eq!(told("/mnt/n"), Some((None, true)));
-        assert_eq!(told("/mnt"), None);
-    }
-
     proptest! {
         #[test]
         fn any_text_is_taken(text in "[ -~\\n\\\\|:é0-9]{0,300}") {
             let _ = parse(&text);
-            let _: Vec<_> = text.lines().filter_map(entry).filter_map(|entry| entry.node()).collect();
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::marker::{FileSystemUuid, MARKER, Marker};
 use block_device::{PROGRAM_TIMEOUT, System};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -17,11 +18,6 @@ pub(crate) const LABEL: &str = "mt-retention";
 
 /// Time for making the file system: with little to write it takes seconds, on a slow array minutes.
 const LONGEST: Duration = Duration::from_secs(3600);
-
-/// Of the superblock: where it is, and the offsets of the magic and of the time of the last mount.
-const SUPERBLOCK: u64 = 1024;
-const MAGIC: usize = 56;
-const LAST_MOUNT: usize = 44;
 
 /// Makes an ext4 with this UUID.
 ///
@@ -56,14 +52,39 @@ pub(crate) fn make(system: &System, device: &str, uuid: FileSystemUuid) -> Resul
     Ok(())
 }
 
-/// Whether the ext4 on a device has ever been mounted; mke2fs leaves the time of the last mount at zero.
+/// Whether the ext4 on a device has ever been mounted.
 pub(crate) fn was_mounted(system: &System, device: &str) -> Result<bool> {
     let failed = |cause| Error::from(block_device::Error::File { doing: "read", path: device.into(), cause });
-    let mut superblock = [0; 64];
-    let file = File::open(system.path(device)).map_err(failed)?;
-    file.read_exact_at(&mut superblock, SUPERBLOCK).map_err(failed)?;
+    let superblock = Superblock::read(&system.path(device)).map_err(failed)?;
     // What cannot be told counts as mounted: then nothing is made anew.
-    Ok(superblock[MAGIC..MAGIC + 2] != [0x53, 0xef] || superblock[LAST_MOUNT..LAST_MOUNT + 4] != [0; 4])
+    Ok(superblock.is_none_or(|superblock| superblock.was_mounted()))
+}
+
+/// The superblock of an ext2, 3 or 4 (kernel: fs/ext4/ext4.h), as far as it is needed here.
+pub(crate) struct Superblock([u8; 120]);
+
+impl Superblock {
+    const AT: u64 = 1024;
+    const LAST_MOUNT: usize = 44;
+    const MAGIC: usize = 56;
+    const UUID: usize = 104;
+
+    /// The one on a device, or in an image; `None` when it holds none.
+    pub(crate) fn read(device: &Path) -> io::Result<Option<Superblock>> {
+        let mut bytes = [0; 120];
+        File::open(device)?.read_exact_at(&mut bytes, Superblock::AT)?;
+        Ok((bytes[Superblock::MAGIC..Superblock::MAGIC + 2] == [0x53, 0xef]).then_some(Superblock(bytes)))
+    }
+
+    pub(crate) fn uuid(&self) -> FileSystemUuid {
+        let bytes = &self.0[Superblock::UUID..Superblock::UUID + 16];
+        FileSystemUuid::from_bytes(bytes.try_into().expect("a UUID has 16 bytes"))
+    }
+
+    /// mke2fs leaves the time of the last mount at zero.
+    fn was_mounted(&self) -> bool {
+        self.0[Superblock::LAST_MOUNT..Superblock::LAST_MOUNT + 4] != [0; 4]
+    }
 }
 
 /// The marker on an ext4 that is not mounted; `None` when there is none. debugfs only reads.

@@ -6,10 +6,9 @@
 //! done to the device, it must prove that it holds the volume's file system, so no check repairs a stranger's disk;
 //! what is mounted in the end is looked at like everything that is mounted, by its marker.
 
+use crate::ext4::Superblock;
 use crate::{Error, FileSystemUuid, Result};
 use block_device::{Output, System, mounts};
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,12 +22,6 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 const CORRECTED: i32 = 1;
 /// Of e2fsck(8): errors were left uncorrected.
 const LEFT_UNCORRECTED: i32 = 4;
-
-/// Where ext2, 3 and 4 keep their superblock, and in it their magic number and UUID (kernel: fs/ext4/ext4.h).
-const SUPERBLOCK: u64 = 1024;
-const MAGIC_AT: usize = 0x38;
-const MAGIC: [u8; 2] = [0x53, 0xef];
-const UUID_AT: usize = 0x68;
 
 /// Unmounts what is at `folder`, if anything is, then checks the volume's file system on `device` and has it mounted as
 /// fstab says. Nothing may be open on the volume.
@@ -45,25 +38,16 @@ pub fn bring_back(system: &System, folder: &Path, device: &Path, file_system: Fi
 
 /// The device holds the file system that is meant.
 fn prove(system: &System, device: &Path, expected: FileSystemUuid) -> Result<()> {
-    let found = ext4_uuid(&system.path(device)).map_err(|error| Error::NotRestored {
+    let found = Superblock::read(&system.path(device)).map_err(|error| Error::NotRestored {
         doing: "read",
         object: device.to_owned(),
         said: error.to_string(),
     })?;
+    let found = found.map(|superblock| superblock.uuid());
     if found == Some(expected) {
         return Ok(());
     }
     Err(Error::OtherDevice { device: device.to_owned(), expected, found })
-}
-
-/// UUID of the ext4 on a device; `None` when there is none.
-fn ext4_uuid(device: &Path) -> io::Result<Option<FileSystemUuid>> {
-    let mut file = File::open(device)?;
-    file.seek(SeekFrom::Start(SUPERBLOCK))?;
-    let mut superblock = [0; UUID_AT + 16];
-    file.read_exact(&mut superblock)?;
-    let uuid = <[u8; 16]>::try_from(&superblock[UUID_AT..]).expect("a UUID has 16 bytes");
-    Ok((superblock[MAGIC_AT..MAGIC_AT + 2] == MAGIC).then(|| FileSystemUuid::from_bytes(uuid)))
 }
 
 fn unmount(system: &System, folder: &Path) -> Result<()> {
@@ -129,9 +113,9 @@ mod tests {
             machine.program("e2fsck", "");
             machine.run_alone("mount");
             let mut superblock = vec![0; 4096];
-            superblock[1024 + MAGIC_AT..][..2].copy_from_slice(&MAGIC);
+            superblock[1024 + 56..][..2].copy_from_slice(&[0x53, 0xef]);
             let digits = u128::from_str_radix(&uuid.replace('-', ""), 16).unwrap();
-            superblock[1024 + UUID_AT..][..16].copy_from_slice(&digits.to_be_bytes());
+            superblock[1024 + 104..][..16].copy_from_slice(&digits.to_be_bytes());
             fs::write(machine.path(&DEVICE[1..]), superblock).unwrap();
             machine
         }

@@ -3,9 +3,10 @@
 //! A look asks mountinfo and sysfs first. The file system itself is touched only when its disk can be reached and the kernel
 //! still writes to it: a map whose paths are all gone can keep a read waiting for ever.
 
+use crate::fstab::{Entry, Fstab};
 use crate::{Place, Result, RetentionVolume, VolumeId};
 use block_device::inventory::DeviceNumber;
-use block_device::mounts::{self, Entry, Mount};
+use block_device::mounts::{self, Mount};
 use block_device::{System, has_path};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
@@ -71,7 +72,7 @@ impl Sight {
         let answers = |mounted: &Mounted| mounted.has_path && mounted.access == Access::Writable;
         let volume =
             mounted.as_ref().filter(|mounted| answers(mounted)).map(|_| RetentionVolume::open(place, known));
-        let entry = mounts::entry_of(system, &place.folder).ok().flatten();
+        let entry = Fstab::read(system).ok().and_then(|fstab| fstab.at(&place.folder));
         Ok(Sight { mounted, wanted: entry.and_then(|entry| wanted(system, &entry)), volume })
     }
 }
@@ -90,5 +91,5 @@ fn wanted(system: &System, entry: &Entry) -> Option<Wanted> {
     let node = metadata.filter(|metadata| metadata.file_type().is_block_device());
     let number = node.map(|metadata| DeviceNumber::of_node(metadata.rdev()));
     let has_path = number.is_some_and(|number| has_path(system, number));
-    Some(Wanted { device, automatic: entry.is_automatic(), has_path })
+    Some(Wanted { device, automatic: !entry.has("noauto"), has_path })
 }

@@ -44,6 +44,20 @@ impl Entry {
     pub fn has(&self, option: &str) -> bool {
         self.options.iter().any(|own| own == option)
     }
+
+    /// The node that its device stands for, as udev links it; `None` for what is no device.
+    pub fn node(&self) -> Option<PathBuf> {
+        let (tag, value) = self.device.split_once('=').unwrap_or(("", &self.device));
+        let folder = match tag {
+            "" => return value.starts_with("/dev/").then(|| PathBuf::from(value)),
+            "UUID" => "by-uuid",
+            "LABEL" => "by-label",
+            "PARTUUID" => "by-partuuid",
+            "PARTLABEL" => "by-partlabel",
+            _ => return None,
+        };
+        Some(Path::new("/dev/disk").join(folder).join(value.trim_matches('"')))
+    }
 }
 
 /// The entry that is to be there.

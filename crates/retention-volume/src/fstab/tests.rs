@@ -235,3 +235,15 @@ fn check(before: &[u8], edit: &Edit) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+#[test]
+fn an_entry_tells_its_node() {
+    let fstab = Fstab::new(
+        "/dev/mapper/3600 /mnt/a ext4 rw 0 2\nUUID=\"5f9d\" /mnt/b ext4\nhost:/x /mnt/c nfs\nLABEL=l /mnt/d ext4\n",
+    );
+    let node = |place: &str| fstab.at(Path::new(place)).unwrap().node();
+    assert_eq!(node("/mnt/a"), Some(PathBuf::from("/dev/mapper/3600")));
+    assert_eq!(node("/mnt/b"), Some(PathBuf::from("/dev/disk/by-uuid/5f9d")));
+    assert_eq!(node("/mnt/c"), None);
+    assert_eq!(node("/mnt/d"), Some(PathBuf::from("/dev/disk/by-label/l")));
+}
