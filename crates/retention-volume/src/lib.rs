@@ -17,6 +17,9 @@
 //!     items/
 //!         web01/                  the journal of one item
 //! ```
+//!
+//! How a disk becomes such a volume is the other half: [`eligibility`] tells which disks can and why others cannot,
+//! [`fstab`] edits one line of /etc/fstab, and [`prepare`] does all that is missing, step by step.
 
 pub mod eligibility;
 mod error;

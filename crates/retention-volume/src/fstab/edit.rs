@@ -88,7 +88,7 @@ impl Fstab {
         let mut after = Vec::with_capacity(self.bytes.len() + 128);
         for (number, line) in self.lines() {
             match number == entry.line {
-                true => after.extend(changed(&line, wanted)),
+                true => after.extend(changed(&line, entry, wanted)),
                 false => after.extend_from_slice(line.bytes),
             }
         }
@@ -124,7 +124,7 @@ fn serves(entry: &Entry, wanted: &Wanted) -> bool {
 }
 
 /// The line with our device, type and options; blanks, dump, pass and what a person wrote behind them stay.
-fn changed(line: &Line<'_>, wanted: &Wanted) -> Vec<u8> {
+fn changed(line: &Line<'_>, entry: &Entry, wanted: &Wanted) -> Vec<u8> {
     let bytes = line.bytes;
     let (device, kind) = (&line.fields[0], &line.fields[2]);
     let mut text = bytes[..device.start].to_vec();
@@ -134,7 +134,7 @@ fn changed(line: &Line<'_>, wanted: &Wanted) -> Vec<u8> {
     match line.fields.get(3) {
         Some(options) => {
             text.extend_from_slice(&bytes[kind.end..options.start]);
-            text.extend(joined(&bytes[options.clone()]));
+            text.extend_from_slice(escape(&joined(&entry.options)).as_bytes());
             text.extend_from_slice(&bytes[options.end..]);
         }
         None => {
@@ -146,22 +146,21 @@ fn changed(line: &Line<'_>, wanted: &Wanted) -> Vec<u8> {
 }
 
 /// Their options without those that harm, and ours that they do not have.
-fn joined(theirs: &[u8]) -> Vec<u8> {
-    let harmful = |option: &[u8]| HARMFUL.iter().any(|harmful| harmful.as_bytes() == option);
-    let mut options: Vec<&[u8]> = theirs.split(|byte| *byte == b',').collect();
-    options.retain(|option| !option.is_empty() && !harmful(option));
+fn joined(theirs: &[String]) -> String {
+    let mut options: Vec<&str> = theirs.iter().map(String::as_str).collect();
+    options.retain(|option| !option.is_empty() && !HARMFUL.contains(option));
     for own in OPTIONS {
-        let has = |option: &&[u8]| match own.split_once('=') {
-            _ if *option == own.as_bytes() => true,
+        let has = |option: &&str| match own.split_once('=') {
+            _ if *option == own => true,
             // What it requires is one of several.
-            Some((key, _)) if key != "x-systemd.requires" => option.starts_with(format!("{key}=").as_bytes()),
-            _ => own == "rw" && *option == b"defaults",
+            Some((key, _)) if key != "x-systemd.requires" => option.starts_with(&format!("{key}=")),
+            _ => own == "rw" && *option == "defaults",
         };
         if !options.iter().any(has) {
-            options.push(own.as_bytes());
+            options.push(own);
         }
     }
-    options.join(&b',')
+    options.join(",")
 }
 
 impl Edit {

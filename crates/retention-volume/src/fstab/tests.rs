@@ -95,6 +95,14 @@ fn an_entry_that_serves_stays_as_it_is() {
     assert!(after(&format!("/dev/mapper/{ID} /mnt/retention ext4 ro,nofail 0 2\n")).contains(" nofail,rw,"));
 }
 
+/// libmount reads escapes in options, too: the first is `ro`, and the second has a comma.
+#[test]
+fn harm_that_is_written_in_escapes_is_seen() {
+    let changed =
+        after(&format!("/dev/mapper/{ID} /mnt/retention ext4 nofail,r\\157,a\\054noauto,b\\040c 0 2\n"));
+    assert!(changed.contains(" ext4 nofail,a,b\\040c,rw,"), "{changed}");
+}
+
 #[test]
 fn what_cannot_be_joined_is_a_conflict_with_its_line() {
     let conflict = |text: &str| plan(text).unwrap_err();
@@ -166,8 +174,11 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof!["/dev/sd[a-c]", "/dev/mapper/data", "UUID=[a-z]{1,4}", Just(format!("/dev/mapper/{ID}"))];
     let place = prop_oneof!["/[a-z]{0,3}", Just("/mnt/retention".to_owned()), "/mnt/retention/{1,2}"];
     let kind = prop_oneof!["ext4", "auto", "xfs"];
-    let rest =
-        prop_oneof!["", "[ \t](ro|rw|defaults|nofail|noauto|,){1,4}", "[ \t]rw,nofail[ \t]0 2( # .{0,9})?"];
+    let rest = prop_oneof![
+        "",
+        "[ \t](ro|r\\\\157|rw|defaults|nofail|noauto|,|\\\\054|#x){1,4}",
+        "[ \t]rw,nofail[ \t]0 2( # .{0,9})?"
+    ];
     let gap = || "[ \t]{1,2}";
     let entry = ("[ \t]?", device, gap(), place, gap(), kind, rest)
         .prop_map(|(a, b, c, d, e, f, g)| format!("{a}{b}{c}{d}{e}{f}{g}").into_bytes());

@@ -12,9 +12,15 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 const FILE: &str = "retention-prepare.json";
 const FORMAT: u32 = 1;
+
+/// How often the lock is tried, and how long after each try.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +100,7 @@ impl Ledger {
         });
         made.map_err(|cause| failed("make", state_folder, cause))?;
         let lock = File::open(&folder).map_err(|cause| failed("lock", state_folder, cause))?;
-        match lock.try_lock() {
+        match locked(&lock) {
             Ok(()) => Ok(Ledger { path: folder.join(FILE), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Refusal::Running.into()),
             Err(TryLockError::Error(cause)) => Err(failed("lock", state_folder, cause)),
@@ -114,6 +120,17 @@ impl Ledger {
             _ => durable_file::remove(&self.path).map_err(|cause| failed("remove", &self.path, cause)),
         }
     }
+}
+
+/// Takes the lock. A program that is just being started has a copy of the last holder's descriptor for a moment.
+fn locked(folder: &File) -> std::result::Result<(), TryLockError> {
+    for _ in 1..TRIES {
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    folder.try_lock()
 }
 
 fn failed(doing: &'static str, path: &Path, cause: io::Error) -> Error {

@@ -17,7 +17,7 @@
 //! *What is kept.* An ext4 that is mounted at the mount point is adopted: whoever mounted it there meant it. One with
 //! our label that is not mounted, as after a new installation of the system, is adopted when its marker belongs to it.
 //!
-//! *A crash anywhere* leaves a ledger ([`ledger`]), which is written before the first step: the disk, the UUID of the
+//! *A crash anywhere* leaves a ledger, which is written before the first step: the disk, the UUID of the
 //! file system, whether it stands, and what fstab called it. By it the next run knows what is ours and goes on. It is
 //! removed when the volume has been read back. In between, fstab is either as it was or as it will be.
 

@@ -20,8 +20,8 @@ const FSTAB: &str = "# the system\n/dev/sda1\t/\text4\tdefaults\t0 1\n";
 
 /// Those of block-device's own machine, and those that are only needed here.
 const PROGRAMS: [(&str, &str); 7] = [
-    ("multipath", include_str!("../../../block-device/src/fake_machine/multipath")),
-    ("multipathd", include_str!("../../../block-device/src/fake_machine/multipathd")),
+    ("multipath", include_str!("../../../../block-device/src/fake_machine/multipath")),
+    ("multipathd", include_str!("../../../../block-device/src/fake_machine/multipathd")),
     ("mkfs.ext4", include_str!("mkfs.ext4")),
     ("debugfs", include_str!("debugfs")),
     ("mount", include_str!("mount")),
