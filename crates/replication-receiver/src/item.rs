@@ -239,6 +239,8 @@ pub struct Item {
     pub(crate) protected_until: Option<Time>,
     pub(crate) next_prune: Time,
     pub(crate) pruning: bool,
+    /// False when the journal is too large and pruning freed nothing: it is then tried again only when it is due.
+    pub(crate) prunable: bool,
     pub(crate) received_bytes: u64,
     pub(crate) applied_bytes: u64,
     pub(crate) sync_position: u64,
@@ -283,6 +285,7 @@ impl Item {
             protected_until: None,
             next_prune: now,
             pruning: false,
+            prunable: true,
             received_bytes: 0,
             applied_bytes: 0,
             sync_position: 0,
@@ -491,9 +494,13 @@ impl Item {
     }
 
     fn prune_if_too_large(&mut self, now: Time) {
-        if self.config.max_journal_bytes.is_some_and(|most| self.journal.usage().bytes > most) {
+        if self.prunable && self.is_too_large() {
             self.next_prune = now;
         }
+    }
+
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.config.max_journal_bytes.is_some_and(|most| self.journal.usage().bytes > most)
     }
 
     /// A failover keeps every point: it may be going to, or from, any of them.
@@ -528,6 +535,7 @@ impl Item {
             Command::Resync { reason } => self.order_resync(now, reason, actions),
             Command::LimitJournal { bytes } => {
                 self.config.max_journal_bytes = bytes;
+                self.prunable = true;
                 self.prune_if_too_large(now);
             }
             Command::ShutDown => {

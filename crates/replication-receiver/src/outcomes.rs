@@ -42,6 +42,7 @@ impl Item {
             Outcome::RollbackFinished { step } => self.rollback_finished(&step, actions),
             Outcome::Pruned(report) => {
                 self.pruning = false;
+                self.prunable = report.bytes > 0 || !self.is_too_large();
                 self.pruned(now, Some(report), actions);
             }
             Outcome::AppliedRecorded => self.end(Stage::Stopped, Notice::Stopped, actions),

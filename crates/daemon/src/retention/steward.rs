@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OBEYED_WITHIN: Time = 5 * SECOND;
 /// …and is asked again after this.
 const LEFT_OUT_FOR: Time = 30 * SECOND;
-/// How often application-consistent points are looked for.
-const CONSISTENT_EVERY: Time = 15 * SECOND;
+/// How often application-consistent points are looked for: where there are none, all bookmarks are read.
+const CONSISTENT_EVERY: Time = 30 * SECOND;
 /// So long after points of the window were last asked for, windows are said to shrink.
 const SHRINKING_FOR: Time = 60 * SECOND;
 
@@ -101,8 +101,8 @@ pub(crate) async fn run(target: Arc<MasterTarget>) {
 struct Request {
     name: String,
     storage: Option<Arc<Storage>>,
-    /// To look for application-consistent points, those of this source time and later.
-    consistent_from: Option<Time>,
+    /// True to look for the newest application-consistent point as well.
+    consistent: bool,
 }
 
 /// What was seen of the volume.
@@ -136,14 +136,9 @@ fn look(place: &Place, requests: Vec<Request>) -> Sight {
 /// A journal that cannot be read says so where it is used; here it has no points to give up.
 fn look_at(journal: &journal::Journal, request: &Request) -> ItemSight {
     let usage = journal.usage();
-    let consistent = request.consistent_from.and_then(|from| {
-        let query = PointQuery {
-            from: Some(from),
-            only_application_consistent: true,
-            limit: 1,
-            newest_first: true,
-            ..PointQuery::default()
-        };
+    let consistent = request.consistent.then(|| {
+        let newest = PointQuery { limit: 1, newest_first: true, ..PointQuery::default() };
+        let query = PointQuery { only_application_consistent: true, ..newest };
         journal.points(&query).ok()?.pop()
     });
     ItemSight {
@@ -152,7 +147,7 @@ fn look_at(journal: &journal::Journal, request: &Request) -> ItemSight {
         appended: Some(journal.appended().0),
         oldest: journal.oldest_point().ok().flatten(),
         newest: journal.newest_point().ok().flatten(),
-        consistent,
+        consistent: consistent.flatten(),
     }
 }
 
@@ -184,8 +179,6 @@ struct Holding {
     left_out_until: Time,
     /// Receive time of the newest application-consistent point there ever was.
     consistent: Option<Time>,
-    /// Source time up to which such points have been looked for.
-    consistent_until: Time,
     alerts: Alerts,
 }
 
@@ -206,12 +199,12 @@ impl Steward {
         if consistent {
             self.next_consistent = now + CONSISTENT_EVERY;
         }
-        let request = |(item, holding): (&ItemHandle, &Holding)| Request {
+        let request = |item: &ItemHandle| Request {
             name: item.name().to_owned(),
             storage: item.snapshot().storage,
-            consistent_from: consistent.then_some(holding.consistent_until),
+            consistent,
         };
-        items.iter().zip(&self.holdings).map(request).collect()
+        items.iter().map(request).collect()
     }
 
     fn act(&mut self, target: &MasterTarget, sight: &Sight) {
@@ -372,9 +365,6 @@ impl Holding {
     ) {
         let received = seen.consistent.as_ref().map(|point| point.header.receive_time);
         self.consistent = self.consistent.max(received);
-        if let Some(newest) = seen.consistent.as_ref().or(seen.oldest.as_ref()) {
-            self.consistent_until = self.consistent_until.max(newest.header.source_time);
-        }
         let every = match policy.application_consistent {
             ApplicationConsistent::Usual(every) => self.consistent.map(|_| every),
             ApplicationConsistent::Every(every) => Some(every),
