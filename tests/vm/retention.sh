@@ -89,3 +89,11 @@ END
 calls_of() {
     grep -c "^$1 " $CALLS || true
 }
+
+# standing_of ID: how a disk stands to the retention volume, and the rules that it breaks.
+standing_of() {
+    mtctl retention status --json | python3 -c "
+import json, sys
+disk = next(disk for disk in json.load(sys.stdin)['disks'] if disk['scsi_id'] == '$1')
+print(' '.join([disk['standing']] + [rule['rule'] for rule in disk['broken']]))"
+}

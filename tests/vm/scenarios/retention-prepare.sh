@@ -36,8 +36,9 @@ case $BOOT in
         before="$(standing) $(host sha256 ret)"
         check "dry run" mtctl retention prepare $id --dry-run
         note "$output"
-        check "it shows what it would do" grep -q "make an ext4 on the empty disk" <<<"$output"
-        check "and the entry" grep -qF -- "$(fstab_line $id)" <<<"$output"
+        shown=$output
+        check "it shows what it would do" grep -q "make an ext4 on the empty disk" <<<"$shown"
+        check "and the entry" grep -qF -- "$(fstab_line $id)" <<<"$shown"
         expect_eq "and does nothing" "$before" "$(standing) $(host sha256 ret)"
 
         mount_retention ret
@@ -67,6 +68,9 @@ case $BOOT in
         start_source web01 /srv/source.raw
         wait_until 120 item_is web01 protected
         mtctl retention status
+        expect_eq "the volume among the disks" "retention" "$(standing_of $id)"
+        expect_eq "the replica" "ineligible target" "$(standing_of 36000c29a00000c02)"
+        expect_eq "the system's" "ineligible system-disk" "$(standing_of 36000c29000000000)"
         host reboot
         ;;
     2)
