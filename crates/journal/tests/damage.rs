@@ -24,14 +24,16 @@ fn files(item: &Item) -> Vec<String> {
     names
 }
 
-/// Opens, recovers and reads every point: all as the oracle has it, or an error that stands for damage.
-fn read_everything(item: &Item, what: &str) -> Result<(), Error> {
+/// Opens, recovers and reads every point: all as the oracle has it, or an error that stands for damage. Says how many
+/// reads found damage.
+fn read_everything(item: &Item, what: &str) -> Result<usize, Error> {
     let folder = Arc::new(item.folder.clone());
     let journal = Arc::new(Journal::open(folder, &identity(), item.options.clone())?);
     let report = recover(&journal, &item.lives())?;
     let newest = item.history.len() as u64 - 1;
     assert_eq!(report.boundary.0, newest, "{what}: batches were lost without a word");
     assert_eq!(journal.points(&Default::default())?.len() as u64, newest, "{what}: points were lost");
+    let mut damaged = 0;
     for point in 1..=newest {
         for disk in 0..item.disks.len() {
             let view =
@@ -39,45 +41,70 @@ fn read_everything(item: &Item, what: &str) -> Result<(), Error> {
             let mut contents = vec![0; view.size().as_usize()];
             if let Err(error) = view.read_at(Bytes(0), &mut contents) {
                 assert_eq!(error.class(), Class::Corrupt, "{what}: {error}");
+                damaged += 1;
                 continue;
             }
             assert!(contents == item.history[point as usize][disk], "{what}: point {point} was served wrong");
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 #[test]
 fn invariant_5_a_flipped_bit_in_the_journal_is_found_or_harmless() {
     let mut item = finished_run(1);
     item.journal = Item::new(small()).journal;
-    let mut found = 0;
-    let mut flips = 0;
-    for name in files(&item) {
-        let size = item.folder.file(&name).unwrap().size().as_usize();
-        for offset in (0..size).step_by(53) {
+    let whole: Vec<(String, Vec<u8>)> =
+        files(&item).into_iter().map(|name| (name.clone(), contents(&item, &name))).collect();
+    assert_eq!(read_everything(&item, "untouched").unwrap(), 0);
+    restore(&item, &whole);
+    let (mut flips, mut refused, mut reported) = (0, 0, 0);
+    for (name, bytes) in &whole {
+        for offset in (0..bytes.len()).step_by(31) {
             let bit = 1 << (offset % 8);
             let what = format!("{name}, byte {offset}, bit {bit:#x}");
-            let before = item.folder.file(&name).unwrap().contents();
-            item.folder.file(&name).unwrap().corrupt(offset, bit);
+            item.folder.file(name).unwrap().corrupt(offset, bit);
             flips += 1;
-            if let Err(error) = read_everything(&item, &what) {
-                assert_eq!(error.class(), Class::Corrupt, "{what}: {error}");
-                assert!(error.to_string().contains("segment-"), "{what}: {error}");
-                found += 1;
+            match read_everything(&item, &what) {
+                Ok(0) => {}
+                Ok(_) => reported += 1,
+                Err(error) => {
+                    assert_eq!(error.class(), Class::Corrupt, "{what}: {error}");
+                    assert!(error.to_string().contains("segment-"), "{what}: {error}");
+                    refused += 1;
+                }
             }
-            let file = item.folder.file(&name).unwrap();
-            restore(&file, &before);
+            restore(&item, &whole);
         }
     }
-    assert!(flips > 1000 && found > 50, "{found} of {flips}");
+    // A flip in an index does no harm: it is rebuilt from the records.
+    assert!(
+        flips > 1000 && refused > 20 && reported > 300,
+        "{refused} refused, {reported} found by reads, of {flips}"
+    );
+    eprintln!("{flips} flips: {refused} refused at opening, {reported} found by reads, the rest did no harm");
 }
 
-fn restore(file: &testkit::SimFile, before: &[u8]) {
-    use disk::File;
-    file.set_size(Bytes(before.len() as u64)).unwrap();
-    file.write_at(Bytes(0), before).unwrap();
-    file.sync().unwrap();
+fn contents(item: &Item, name: &str) -> Vec<u8> {
+    item.folder.file(name).unwrap().contents()
+}
+
+/// The folder as it was: opening may have written to it, and begun a segment.
+fn restore(item: &Item, whole: &[(String, Vec<u8>)]) {
+    use disk::{File, Folder};
+    for name in files(item) {
+        if !whole.iter().any(|(known, _)| *known == name) {
+            item.folder.remove(&name).unwrap();
+        }
+    }
+    for (name, bytes) in whole {
+        if contents(item, name) != *bytes {
+            let file = item.folder.file(name).unwrap();
+            file.set_size(Bytes(bytes.len() as u64)).unwrap();
+            file.write_at(Bytes(0), bytes).unwrap();
+            file.sync().unwrap();
+        }
+    }
 }
 
 #[test]
