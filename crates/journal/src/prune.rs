@@ -63,8 +63,8 @@ impl Journal {
                     self.sync_all(&mut writer)?;
                     self.remove_oldest(&mut report, wanted)?;
                 }
-                // Not even a header fits; what was freed before may be enough.
-                Err(error) if error.class() == Class::Full && report.segments > 0 => {}
+                // Not even a header fits. What was freed before may be enough; if nothing was, the caller waits.
+                Err(error) if error.class() == Class::Full => {}
                 Err(error) => return Err(error),
             }
         }
