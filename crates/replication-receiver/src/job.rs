@@ -71,7 +71,11 @@ pub(crate) enum Outcome {
     Applied {
         bytes: u64,
     },
-    Recorded,
+    Recorded {
+        room: Option<PruneReport>,
+    },
+    /// The retention volume is full, and the boundary of what was written without before-images waits.
+    NoRoomToRecord,
     Hashed {
         connection: u64,
         request: u64,
@@ -324,33 +328,45 @@ fn prepare(storage: &Storage, task: &Prepare, part: Part) -> Result<Outcome> {
     }
 }
 
-/// Appends a batch and makes it durable. On a full volume the oldest points are given up for it (invariant 4).
+/// Appends a batch and makes it durable.
 fn append(storage: &Storage, prepared: Prepared) -> Result<Outcome> {
     let Prepared { batch, encoded } = prepared;
+    // A rollback waits for room: what would be given up may be the point that it restores.
+    let gives = !matches!(batch.header.kind, BatchKind::Rollback { .. });
+    let (number, room) = append_or_make_room(storage, &encoded, gives)?;
+    let Some(number) = number else {
+        let prepared = Prepared { batch, encoded };
+        return Ok(Outcome::NoRoom { prepared, room: room.map(Box::new) });
+    };
+    storage.journal().sync()?;
+    Ok(Outcome::Journaled { batch, number, room })
+}
+
+/// Appends a batch. On a full volume the oldest points are given up for it when `gives` (invariant 4), and reported; there
+/// is no number when that was not enough.
+fn append_or_make_room(
+    storage: &Storage,
+    encoded: &EncodedBatch,
+    gives: bool,
+) -> Result<(Option<BatchNumber>, Option<PruneReport>)> {
+    let journal = storage.journal();
     let mut room: Option<PruneReport> = None;
     loop {
-        match storage.journal().append(&encoded) {
-            Ok(number) => {
-                storage.journal().sync()?;
-                return Ok(Outcome::Journaled { batch, number, room });
-            }
-            Err(error) if error.class() == disk::Class::Full => {
-                // A rollback waits for room: what would be given up may be the point that it restores.
-                let mut waits = matches!(batch.header.kind, BatchKind::Rollback { .. });
-                if !waits {
-                    let part = storage.journal().usage().bytes / PART_OF_JOURNAL;
-                    let freed = storage.journal().make_room(part.clamp(1, ROOM_FOR_BATCHES))?;
-                    waits = freed.bytes == 0;
-                    room = Some(match room {
-                        Some(before) => before.followed_by(freed),
-                        None => freed,
-                    });
-                }
-                if waits {
-                    let prepared = Prepared { batch, encoded };
-                    return Ok(Outcome::NoRoom { prepared, room: room.map(Box::new) });
+        match journal.append(encoded) {
+            Ok(number) => return Ok((Some(number), room)),
+            Err(error) if error.class() == disk::Class::Full && gives => {
+                let part = journal.usage().bytes / PART_OF_JOURNAL;
+                let freed = journal.make_room(part.clamp(1, ROOM_FOR_BATCHES))?;
+                let nothing = freed.bytes == 0;
+                room = Some(match room {
+                    Some(before) => before.followed_by(freed),
+                    None => freed,
+                });
+                if nothing {
+                    return Ok((None, room));
                 }
             }
+            Err(error) if error.class() == disk::Class::Full => return Ok((None, room)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -379,10 +395,11 @@ fn apply(storage: &Storage, task: &Apply, part: Part) -> Result<Outcome> {
 fn record(storage: &Storage, header: &BatchHeader, sync: &[u16]) -> Result<Outcome> {
     sync_disks(storage, sync)?;
     let journal = storage.journal();
-    let number = journal.append(&journal.encode(header, &[])?)?;
+    let (number, room) = append_or_make_room(storage, &journal.encode(header, &[])?, true)?;
+    let Some(number) = number else { return Ok(Outcome::NoRoomToRecord) };
     journal.note_applied(number);
     journal.sync()?;
-    Ok(Outcome::Recorded)
+    Ok(Outcome::Recorded { room })
 }
 
 fn sync_disks(storage: &Storage, disks: &[u16]) -> Result<()> {

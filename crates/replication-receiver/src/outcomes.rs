@@ -26,9 +26,14 @@ impl Item {
                 let durable = self.pipeline.applied();
                 self.became_durable(durable, actions);
             }
-            Outcome::Recorded => {
+            Outcome::Recorded { room } => {
+                self.pruned(now, room, actions);
                 let durable = self.pipeline.recorded();
                 self.became_durable(durable, actions);
+            }
+            Outcome::NoRoomToRecord => {
+                self.pipeline.found_no_room_to_record();
+                actions.push(Action::Notice(Notice::NoRoom));
             }
             Outcome::Hashed { connection, request, differs } => {
                 if let Some(session) = &mut self.session {

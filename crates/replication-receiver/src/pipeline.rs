@@ -48,6 +48,8 @@ pub(crate) struct Pipeline {
     recording: Option<Arc<Batch>>,
     /// Found no room in the journal: first in its lane when it is tried again.
     without_room: Option<Prepared>,
+    /// The boundary of what is unsynced found no room in the journal.
+    record_without_room: bool,
     try_again: bool,
 }
 
@@ -100,12 +102,12 @@ impl Pipeline {
         !self.unlogged_busy() && self.unsynced.last.is_none() && self.recording.is_none()
     }
 
-    /// True while the retention volume is full and the journal lane waits.
+    /// True while the retention volume is full and what has to be journaled waits.
     pub(crate) fn lacks_room(&self) -> bool {
-        self.without_room.is_some() && !self.try_again
+        (self.without_room.is_some() || self.record_without_room) && !self.try_again
     }
 
-    /// Lets the journal lane try again after it found the volume full.
+    /// Lets it try again after it found the volume full.
     pub(crate) fn retry_room(&mut self) {
         self.try_again = true;
     }
@@ -178,7 +180,11 @@ impl Pipeline {
     }
 
     fn start_recording(&mut self, jobs: &mut Vec<Work>) {
+        if self.lacks_room() {
+            return;
+        }
         if let Some(last) = self.unsynced.last.take() {
+            self.record_without_room = false;
             let sync = std::mem::take(&mut self.unsynced.disks).into_iter().collect();
             self.unsynced.bytes = 0;
             self.recording = Some(last.clone());
@@ -209,6 +215,14 @@ impl Pipeline {
         self.journaling = None;
         self.try_again = false;
         self.without_room = Some(prepared);
+    }
+
+    /// The journal had no room for a boundary: it waits, unless a later one takes its place.
+    pub(crate) fn found_no_room_to_record(&mut self) {
+        self.try_again = false;
+        self.record_without_room = true;
+        let recording = self.recording.take();
+        self.unsynced.last = self.unsynced.last.take().or(recording);
     }
 
     /// The batch in the apply lane is written; with before-images it is durable too.

@@ -211,3 +211,29 @@ fn a_journal_above_its_limit_is_pruned_at_the_next_tick() {
     assert!(matches!(notices[..], [Notice::WindowShrunk(_)]), "{notices:?}");
     assert!(journal.usage().bytes <= used);
 }
+
+/// Invariant 4: a volume without any room holds up also what is written without before-images, and stops nothing.
+#[test]
+fn invariant_4_a_boundary_waits_for_room_on_a_full_volume() {
+    let size = Bytes(EXTENT);
+    let identity = Identity { item: "web01".into(), disks: vec![DiskIdentity { id: "d".into(), size }] };
+    let folder = SimFolder::new("retention");
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new("disk", size));
+    let storage =
+        Storage::create(Arc::new(folder.clone()), identity, vec![disk], journal::Options::default()).unwrap();
+    let limits = Limits { bulk_window: 1 << 20, hash_requests: 1, heartbeat_seconds: 10 };
+    let config = ItemConfig { blank: true, window: u64::MAX, max_journal_bytes: None, limits };
+    let mut item = Item::new(config, &storage, 0).unwrap();
+    let header = BatchHeader { undo: false, ..batch(Vec::new()).header };
+    item.pipeline.push(Batch { header, closed: true, ..batch(Vec::new()) });
+    folder.power().set_room(Some(storage.journal().usage().bytes));
+    let notices = run(&mut item, &storage, SECOND, Event::Tick);
+    assert!(notices.iter().any(|notice| matches!(notice, Notice::NoRoom)), "{notices:?}");
+    assert!(item.status().lacks_room && storage.journal().newest().is_none());
+    run(&mut item, &storage, 2 * SECOND, Event::Tick);
+    assert!(item.status().lacks_room, "nothing made room");
+    folder.power().set_room(None);
+    run(&mut item, &storage, 3 * SECOND, Event::Tick);
+    assert_eq!(storage.journal().newest().map(|newest| newest.number), Some(BatchNumber(1)));
+    assert!(!item.status().lacks_room);
+}

@@ -114,7 +114,7 @@ impl Actor {
             let Problem { class, why, .. } = problem.clone();
             self.say_closed(&Closed { why, class, again: Again::WithVolume });
         }
-        let closed = running.close().await;
+        let closed = running.close(&ended).await;
         match ended {
             Ended::Fenced(problem) => Err(problem),
             Ended::Stopped => {

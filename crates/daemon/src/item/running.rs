@@ -402,12 +402,12 @@ impl Running {
     }
 
     /// Lets running jobs end, then gives the disks and the journal back. A clean end closes the images.
-    pub(super) async fn close(mut self) -> Result<(), Problem> {
+    pub(super) async fn close(mut self, ended: &Ended) -> Result<(), Problem> {
         self.links.clear();
         while self.jobs.join_next().await.is_some() {}
-        let Running { item, storage, images, ended, .. } = self;
+        let Running { item, storage, images, .. } = self;
         drop(item);
-        let clean = !matches!(ended, Some(Ended::Fenced(_)));
+        let clean = !matches!(ended, Ended::Fenced(_));
         let closed = run_blocking(move || if clean { close_images(&images) } else { Ok(()) }).await;
         let patience = tokio::time::Instant::now() + PATIENCE;
         while Arc::strong_count(&storage) > 1 && tokio::time::Instant::now() < patience {
