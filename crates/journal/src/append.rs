@@ -298,8 +298,13 @@ impl Journal {
             Ok(file)
         });
         let file = created.map_err(|error| {
-            let left_over = !matches!(error.cause(), Cause::NoSpace) || folder.remove(UNFINISHED).is_err();
-            if left_over { self.fence(doing, error) } else { self.store.failed(doing)(error) }
+            let undone = matches!(error.cause(), Cause::NoSpace)
+                && match folder.remove(UNFINISHED) {
+                    Ok(()) => true,
+                    // There was no room for the file itself.
+                    Err(missing) => matches!(missing.cause(), Cause::NotFound),
+                };
+            if undone { self.store.failed(doing)(error) } else { self.fence(doing, error) }
         })?;
         writer.names_changed = true;
         let end = bytes.len() as u64;

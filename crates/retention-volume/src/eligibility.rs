@@ -165,7 +165,9 @@ impl Ineligible {
             Ineligible::ReadOnly => "it can only be read".into(),
             Ineligible::Removable => "its medium can be taken out".into(),
             Ineligible::NoCapacity => "its capacity is zero".into(),
-            Ineligible::NoScsiId { reason } => format!("its SCSI id: {reason}"),
+            Ineligible::NoScsiId { reason } => {
+                format!("it has no SCSI id: {}", reason.to_string().trim_start_matches("none: "))
+            }
             Ineligible::TwoIds { id, other } => {
                 format!("it tells the SCSI id {id}, but udev, multipath or another path knows it as {other}")
             }

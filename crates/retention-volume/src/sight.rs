@@ -9,7 +9,7 @@ use block_device::inventory::DeviceNumber;
 use block_device::mounts::{self, Mount};
 use block_device::{System, has_path};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The volume at one moment.
 #[derive(Debug)]
@@ -27,8 +27,10 @@ pub struct Sight {
 pub struct Mounted {
     /// What was mounted.
     pub source: String,
-    /// Whether its disk can be reached.
+    /// Whether its disk can be reached; what lies on no disk always can.
     pub has_path: bool,
+    /// Whether it is what fstab says is to be mounted there.
+    pub is_wanted: bool,
     /// Whether it can be written.
     pub access: Access,
 }
@@ -64,16 +66,25 @@ impl Sight {
         let mounts = mounts::read(system)?;
         // The kernel lists where links lead to.
         let folder = place.folder.canonicalize().unwrap_or_else(|_| place.folder.clone());
+        let entry = Fstab::read(system).ok().and_then(|fstab| fstab.at(&place.folder));
+        let node = entry.as_ref().and_then(Entry::node);
+        let number = node.as_ref().and_then(|node| number_of(system, node));
         let mounted = mounts::at(&mounts, &folder).map(|mount| Mounted {
             source: mount.source.clone(),
-            has_path: has_path(system, mount.number),
+            has_path: mount.number.major == 0 || has_path(system, mount.number),
+            is_wanted: number == Some(mount.number)
+                || node.as_deref().is_some_and(|node| node == Path::new(&mount.source)),
             access: access(mount),
         });
         let answers = |mounted: &Mounted| mounted.has_path && mounted.access == Access::Writable;
         let volume =
             mounted.as_ref().filter(|mounted| answers(mounted)).map(|_| RetentionVolume::open(place, known));
-        let entry = Fstab::read(system).ok().and_then(|fstab| fstab.at(&place.folder));
-        Ok(Sight { mounted, wanted: entry.and_then(|entry| wanted(system, &entry)), volume })
+        let wanted = entry.zip(node).map(|(entry, device)| Wanted {
+            device,
+            automatic: !entry.has("noauto"),
+            has_path: number.is_some_and(|number| has_path(system, number)),
+        });
+        Ok(Sight { mounted, wanted, volume })
     }
 }
 
@@ -85,11 +96,8 @@ fn access(mount: &Mount) -> Access {
     }
 }
 
-fn wanted(system: &System, entry: &Entry) -> Option<Wanted> {
-    let device = entry.node()?;
-    let metadata = system.path(&device).metadata().ok();
-    let node = metadata.filter(|metadata| metadata.file_type().is_block_device());
-    let number = node.map(|metadata| DeviceNumber::of_node(metadata.rdev()));
-    let has_path = number.is_some_and(|number| has_path(system, number));
-    Some(Wanted { device, automatic: !entry.has("noauto"), has_path })
+/// Number of the device that a node, or a link to one, stands for.
+fn number_of(system: &System, node: &Path) -> Option<DeviceNumber> {
+    let metadata = system.path(node).metadata().ok()?;
+    metadata.file_type().is_block_device().then(|| DeviceNumber::of_node(metadata.rdev()))
 }

@@ -19,6 +19,7 @@ struct PowerState {
     operations: u64,
     cut_at: Option<u64>,
     room: Option<u64>,
+    no_more_files: bool,
 }
 
 impl Power {
@@ -47,6 +48,11 @@ impl Power {
     /// Limits the bytes that all files together may hold; `None` lifts the limit.
     pub fn set_room(&self, room: Option<u64>) {
         lock(&self.state).room = room;
+    }
+
+    /// Whether a folder can hold no more files than it has, as a volume without a free inode.
+    pub fn set_no_more_files(&self, none: bool) {
+        lock(&self.state).no_more_files = none;
     }
 
     fn room(&self) -> Option<u64> {
@@ -360,6 +366,9 @@ impl Folder for SimFolder {
         let mut names = lock(&self.names);
         if names.now.contains_key(name) {
             return self.error(Operation::Create, name, Cause::AlreadyExists);
+        }
+        if lock(&self.power.state).no_more_files {
+            return self.error(Operation::Create, name, Cause::NoSpace);
         }
         self.tick(Operation::Create, name)?;
         let file = Arc::new(SimFile {

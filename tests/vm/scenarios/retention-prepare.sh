@@ -57,7 +57,9 @@ case $BOOT in
         unit=/run/systemd/generator/mnt-retention.mount
         cat $unit
         check "systemd finds nothing wrong" systemd-analyze --man=no verify $unit
-        fails grep mnt-retention.mount <<<"$output"
+        # A manager that only verifies knows no devices.
+        complaints() { grep mnt-retention.mount | grep -v "bound to inactive unit"; }
+        fails complaints <<<"$output"
         check "it comes after multipathd" grep -q "^After=.*multipathd.service" $unit
         check "and needs it" grep -q "^Requires=.*multipathd.service" $unit
         check "the boot does not need it" test ! -e /run/systemd/generator/local-fs.target.requires/mnt-retention.mount

@@ -1,5 +1,5 @@
 # about: three items change more than the volume holds; after many prunings every recovery point left is what once was
-# timeout: 900
+# timeout: 1200
 # disk: ret size=64M wwn=0x6000c29a00001201
 . "$LAB/in/replication.sh"
 
@@ -40,7 +40,7 @@ for item in $items; do
     $history write "$(cat "/run/mt-source/$item.device")" "$item" 1000000 >"/run/$item.writes" &
     writer[$item]=$!
 done
-wait_until 500 enough
+wait_until 800 enough
 kill "${writer[@]}"
 for item in $items; do
     check "the writer of $item saw no error" wait "${writer[$item]}"

@@ -34,7 +34,7 @@ pub(super) struct Decision {
 pub(super) fn decide(sight: &Sight, folder: &Path, known: bool, past: Past) -> Decision {
     match &sight.mounted {
         None => not_mounted(sight.wanted.as_ref(), folder, known, past),
-        Some(mounted) if past == Past::Missed || !mounted.has_path => {
+        Some(mounted) if !mounted.has_path || (past == Past::Missed && may_be_the_same(mounted, sight)) => {
             missed(mounted, sight.wanted.as_ref(), folder, known)
         }
         Some(mounted) => match (mounted.access, &sight.volume) {
@@ -63,6 +63,11 @@ pub(super) fn decide(sight: &Sight, folder: &Path, known: bool, past: Past) -> D
     }
 }
 
+/// Whether what is mounted may be what was mounted while its disk was away. What a person has mounted instead is not.
+fn may_be_the_same(mounted: &Mounted, sight: &Sight) -> bool {
+    mounted.is_wanted || sight.wanted.is_none()
+}
+
 /// Mounted, and someone has to do something.
 fn waits(state: RetentionState, detail: String) -> Decision {
     Decision { state, detail: Some(detail), file_system: None, past: Past::Mounted, bring_back: None }
@@ -82,7 +87,12 @@ fn missed(mounted: &Mounted, wanted: Option<&Wanted>, folder: &Path, known: bool
     let back = automatic.filter(|wanted| wanted.has_path);
     let next = match automatic {
         Some(_) => "it is then checked and mounted again by itself".to_owned(),
-        None => format!("then {}", commands(folder, &mounted.source, wanted.is_some())),
+        // Seen unmounted, it is known to be another mount from then on.
+        None => format!(
+            "then umount {}, and once mtctl status says that it is not mounted: {}",
+            folder.display(),
+            check_and_mount(folder, &mounted.source, wanted.is_some())
+        ),
     };
     let detail = match (back, mounted.has_path) {
         (Some(_), _) => "its disk was away and is back: it is being checked and mounted again".to_owned(),
@@ -102,7 +112,7 @@ fn not_mounted(wanted: Option<&Wanted>, folder: &Path, known: bool, past: Past) 
     let there = wanted.is_some_and(|wanted| wanted.has_path);
     let past = match past {
         Past::Mounted | Past::PutAway if there => Past::PutAway,
-        Past::Missed => Past::Missed,
+        // Whatever the kernel kept of it is gone with the mount.
         _ => Past::Absent,
     };
     let place = folder.display();
@@ -131,13 +141,21 @@ fn not_mounted(wanted: Option<&Wanted>, folder: &Path, known: bool, past: Past) 
     }
 }
 
-/// What a person types to have it checked.
+/// What a person types to have it repaired.
 fn commands(folder: &Path, device: &str, in_fstab: bool) -> String {
-    let folder = folder.display();
-    let mount = if in_fstab { format!("mount {folder}") } else { format!("mount {device} {folder}") };
+    let mount = check_and_mount(folder, device, in_fstab);
     format!(
-        "systemctl stop master-target; umount {folder}; e2fsck -f {device}; {mount}; systemctl start master-target"
+        "systemctl stop master-target; umount {}; {mount}; systemctl start master-target",
+        folder.display()
     )
+}
+
+fn check_and_mount(folder: &Path, device: &str, in_fstab: bool) -> String {
+    let folder = folder.display();
+    match in_fstab {
+        true => format!("e2fsck -f {device}; mount {folder}"),
+        false => format!("e2fsck -f {device}; mount {device} {folder}"),
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +168,7 @@ mod tests {
     const DEVICE: &str = "/dev/mapper/36000c29a";
 
     fn mounted(has_path: bool, access: Access) -> Option<Mounted> {
-        Some(Mounted { source: DEVICE.into(), has_path, access })
+        Some(Mounted { source: DEVICE.into(), has_path, is_wanted: true, access })
     }
 
     fn wanted(automatic: bool, has_path: bool) -> Option<Wanted> {
@@ -211,7 +229,7 @@ mod tests {
             for past in [Past::Absent, Past::Mounted, Past::Missed] {
                 let gone = (Lost, "is gone: bring it back; it is then checked", Past::Missed, false);
                 check((mounted(false, access), wanted(true, false), true, past), gone);
-                let by_hand = (Lost, "bring it back; then systemctl stop", Past::Missed, false);
+                let by_hand = (Lost, "bring it back; then umount", Past::Missed, false);
                 check((mounted(false, access), None, true, past), by_hand);
                 check((mounted(false, access), wanted(false, false), true, past), by_hand);
                 // A disk without a map comes back under another name.
@@ -221,7 +239,7 @@ mod tests {
             // The same map has a path again, and everything looks well.
             let back = (Lost, "is being checked", Past::Missed, true);
             check((mounted(true, access), wanted(true, true), true, Past::Missed), back);
-            let by_hand = (Lost, "is back; then systemctl stop", Past::Missed, false);
+            let by_hand = (Lost, "is back; then umount", Past::Missed, false);
             check((mounted(true, access), wanted(false, true), true, Past::Missed), by_hand);
             check((mounted(true, access), None, true, Past::Missed), by_hand);
             // Nobody knows which volume it ought to be.
@@ -230,15 +248,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_mounted_in_its_place_is_looked_at_and_left_alone() {
+        let other =
+            Mounted { source: "none".into(), has_path: true, is_wanted: false, access: Access::Writable };
+        let error = || Error::NotPrepared { path: FOLDER.into() };
+        for past in [Past::Absent, Past::Mounted, Past::Missed] {
+            let sight = Sight {
+                mounted: Some(other.clone()),
+                wanted: wanted(true, true),
+                volume: Some(Err(error())),
+            };
+            let (state, detail, past, back) = told(sight, true, past);
+            assert_eq!((state, past, back), (NotOurs, Past::Mounted, false), "{detail}");
+        }
+    }
+
+    #[test]
     fn what_is_not_mounted_is_mounted_only_when_fstab_says_so_and_nobody_put_it_away() {
         use Past::{Absent, Missed, PutAway};
         for past in [Absent, Missed] {
-            let mount = (NotMounted, "is being checked and mounted", past, true);
+            let mount = (NotMounted, "is being checked and mounted", Absent, true);
             check((None, wanted(true, true), true, past), mount);
-            check((None, wanted(true, false), true, past), (NotMounted, "waiting for", past, false));
-            check((None, wanted(true, true), false, past), (NotMounted, "mount /mnt", past, false));
-            check((None, wanted(false, true), true, past), (NotMounted, "mount /mnt", past, false));
-            check((None, None, true, past), (NotMounted, "mtctl retention prepare", past, false));
+            check((None, wanted(true, false), true, past), (NotMounted, "waiting for", Absent, false));
+            check((None, wanted(true, true), false, past), (NotMounted, "mount /mnt", Absent, false));
+            check((None, wanted(false, true), true, past), (NotMounted, "mount /mnt", Absent, false));
+            check((None, None, true, past), (NotMounted, "mtctl retention prepare", Absent, false));
         }
         for past in [Past::Mounted, PutAway] {
             let left = (NotMounted, "someone unmounted it: mount /mnt/retention", PutAway, false);
