@@ -22,6 +22,7 @@
 mod clock;
 pub mod config;
 mod export;
+mod identity;
 mod item;
 mod local;
 mod master_target;

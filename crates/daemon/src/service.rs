@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{local, sources};
+use crate::{identity, local, sources};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use transport::tls::{ServerTls, TlsFiles};
 
 /// How often systemd is told how things stand.
@@ -36,10 +37,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         key: config.tls.key.clone(),
         ca: config.tls.ca.clone(),
     };
-    let tls = ServerTls::load(&files)?;
-    for warning in tls.warnings() {
-        tracing::warn!("{warning}");
-    }
+    let tls = identity::load(&files)?;
     make_state_folder(&config.state_folder)?;
     let socket = config.socket.clone();
     let api = local::bind(&socket)
@@ -48,12 +46,14 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         format!("cannot listen for sources at {}; change listen in mtd.toml", config.listen)
     })?;
     let address = listener.local_addr().context("the socket for sources has no address")?;
+    let state_folder = config.state_folder.clone();
     let (target, tasks) = MasterTarget::start(config, address);
     let target = Arc::new(target);
     tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
     let serving = [
         tokio::spawn(local::serve(api, target.clone())),
-        tokio::spawn(sources::serve(listener, tls, target.clone())),
+        tokio::spawn(let_sources_in(listener, files, tls, target.clone())),
+        tokio::spawn(identity::keep_valid(state_folder)),
         tokio::spawn(keep_systemd_informed(target.clone())),
     ];
     notify(&[NotifyState::Ready]);
@@ -68,6 +68,21 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets sources in as soon as this machine has an identity, and by each newer one.
+async fn let_sources_in(
+    listener: TcpListener,
+    files: TlsFiles,
+    tls: Option<ServerTls>,
+    target: Arc<MasterTarget>,
+) {
+    let tls = match tls {
+        Some(tls) => tls,
+        None => identity::wait(&files).await,
+    };
+    let (newer, current) = watch::channel(tls);
+    tokio::join!(sources::serve(listener, current, target), identity::follow(&files, newer));
 }
 
 fn make_state_folder(folder: &Path) -> Result<()> {

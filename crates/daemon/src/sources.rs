@@ -30,7 +30,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts sources for ever.
-pub(crate) async fn serve(listener: TcpListener, tls: ServerTls, target: Arc<MasterTarget>) {
+pub(crate) async fn serve(listener: TcpListener, tls: watch::Receiver<ServerTls>, target: Arc<MasterTarget>) {
     let places = Arc::new(Places::default());
     let ids = Arc::new(AtomicU64::new(1));
     loop {
@@ -46,7 +46,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: ServerTls, target: Arc<Mas
             tracing::warn!(peer = %address, "connection closed: too many at once (limits.connections)");
             continue;
         };
-        let visit = Visit { address, tls: tls.clone(), target: target.clone(), ids: ids.clone() };
+        let visit = Visit { address, tls: tls.borrow().clone(), target: target.clone(), ids: ids.clone() };
         let span = tracing::info_span!("connection", peer = %address);
         tokio::spawn(
             async move {

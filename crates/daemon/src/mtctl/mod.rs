@@ -8,9 +8,13 @@ mod disk_maps;
 mod disks;
 mod partitions;
 mod progress;
+mod register;
 mod run;
 mod table;
 
-pub use cli::{Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, TestFailoverCommand};
+pub use cli::{
+    Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, RegisterArguments,
+    TestFailoverCommand, UnregisterArguments,
+};
 pub use client::{Client, ClientError};
 pub use run::{Outcome, run};

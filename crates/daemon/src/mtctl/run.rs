@@ -3,7 +3,7 @@
 use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disk_maps, disks, partitions, table};
+use super::{check, disk_maps, disks, partitions, register, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -35,6 +35,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Disks(disks) => return disks::run(disks, arguments.json),
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
         Command::Check(check) => return check::run(check, arguments.json),
+        Command::Register(order) => return register::register(order, arguments.json),
+        Command::Unregister(order) => return register::unregister(order, arguments.json),
         _ => {}
     }
     if let Some(question) = question(&arguments.command)
@@ -113,6 +115,7 @@ fn call(command: &Command) -> Call {
         Command::Disks(_) | Command::Partitions(_) | Command::Check(_) => {
             unreachable!("carried out without the daemon")
         }
+        Command::Register(_) | Command::Unregister(_) => unreachable!("carried out without the daemon"),
     }
 }
 
