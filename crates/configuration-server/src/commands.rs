@@ -124,13 +124,10 @@ fn start_log(filter: &str) {
 
 /// The passphrase alone goes to the standard output, so that it can be sent into a file.
 fn passphrase(config: &Config, command: PassphraseCommand) -> Result<()> {
-    state::make_folder(&config.state_folder)?;
+    ensure_started(config)?;
     let passphrase = match command {
         PassphraseCommand::Rotate => state::rotate_passphrase(&config.state_folder)?,
-        PassphraseCommand::Show => {
-            state::ensure_passphrase(&config.state_folder)?;
-            state::passphrase(&config.state_folder)?
-        }
+        PassphraseCommand::Show => state::passphrase(&config.state_folder)?,
     };
     println!("{}", passphrase.reveal());
     let authority = Authority::open(&config.state_folder, now())?;
@@ -138,7 +135,8 @@ fn passphrase(config: &Config, command: PassphraseCommand) -> Result<()> {
     Ok(())
 }
 
-fn store(config: &Config) -> Result<Connection> {
+/// What the first start makes belongs to the server's user, so no command makes it.
+fn ensure_started(config: &Config) -> Result<()> {
     let path = config.store();
     ensure!(
         path.exists(),
@@ -146,7 +144,12 @@ fn store(config: &Config) -> Result<Connection> {
          master-target-configserver",
         path.display()
     );
-    schema::open(&path)
+    Ok(())
+}
+
+fn store(config: &Config) -> Result<Connection> {
+    ensure_started(config)?;
+    schema::open(&config.store())
 }
 
 fn list_hosts(store: &Connection, json: bool) -> Result<()> {

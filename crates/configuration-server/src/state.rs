@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use block_device::durable_file;
 use control_api::registration::Passphrase;
 use rand_core::OsRng;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Name of the file that holds the passphrase.
@@ -42,8 +42,18 @@ pub(crate) fn rotate_passphrase(folder: &Path) -> Result<Passphrase> {
     let passphrase = Passphrase::generate(&mut OsRng);
     let path = file(folder);
     durable_file::replace(&path, format!("{}\n", passphrase.reveal()).as_bytes(), 0o600)
+        .and_then(|()| give_to_owner_of(folder, &path))
         .with_context(|| format!("cannot write {}; the old passphrase still holds", path.display()))?;
     Ok(passphrase)
+}
+
+/// Root may type a command; the server, which runs as another user, has to read what it wrote.
+fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
+    let (owner, own) = (std::fs::metadata(folder)?, std::fs::metadata(path)?);
+    match (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
+        true => Ok(()),
+        false => chown(path, Some(owner.uid()), Some(owner.gid())),
+    }
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -53,7 +63,6 @@ fn file(folder: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn the_passphrase_is_made_once_and_only_its_owner_reads_it() {
