@@ -1,4 +1,4 @@
-//! The identity that this machine was given when it registered: waited for, followed, renewed.
+//! The identity that this machine was given when it registered: followed and renewed.
 
 use anyhow::Result;
 use block_device::System;
@@ -17,8 +17,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(3600);
 
 /// The identity in the files; `None` when there is none at all, as before this machine is registered.
 pub(crate) fn load(files: &TlsFiles) -> Result<Option<ServerTls>> {
-    let missing = |path: &Path| !path.exists();
-    if missing(&files.certificate) && missing(&files.key) {
+    if !files.certificate.exists() && !files.key.exists() {
         tracing::warn!(
             "this machine is not registered, so no source is let in: {} does not exist; run mtctl register",
             files.certificate.display()
@@ -32,33 +31,22 @@ pub(crate) fn load(files: &TlsFiles) -> Result<Option<ServerTls>> {
     Ok(Some(tls))
 }
 
-/// Waits until this machine is registered.
-pub(crate) async fn wait(files: &TlsFiles) -> ServerTls {
+/// Hands on each new identity, and that there is none any more, for the connections that come later.
+pub(crate) async fn follow(files: TlsFiles, newer: watch::Sender<Option<ServerTls>>) {
+    let mut known = content(&files);
     loop {
         sleep(LOOK_EVERY).await;
-        if files.certificate.exists()
-            && let Ok(tls) = ServerTls::load(files)
-        {
-            tracing::info!("this machine is registered; sources are let in");
-            return tls;
-        }
-    }
-}
-
-/// Takes over each new identity for the connections that come later.
-pub(crate) async fn follow(files: &TlsFiles, newer: watch::Sender<ServerTls>) {
-    let mut known = content(files);
-    loop {
-        sleep(LOOK_EVERY).await;
-        let found = content(files);
+        let found = content(&files);
         if found == known {
             continue;
         }
-        match ServerTls::load(files) {
-            Ok(tls) => {
-                tracing::info!("this machine has a new certificate");
-                newer.send_replace(tls);
-                known = found;
+        known = found;
+        match load(&files) {
+            Ok(identity) => {
+                if identity.is_some() {
+                    tracing::info!("this machine has a new certificate; sources are let in by it");
+                }
+                newer.send_replace(identity);
             }
             // Files that people place one by one go together only in the end.
             Err(error) => tracing::warn!("the certificate files have changed, but cannot be used: {error}"),

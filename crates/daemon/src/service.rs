@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use transport::tls::{ServerTls, TlsFiles};
+use transport::tls::TlsFiles;
 
 /// How often systemd is told how things stand.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         key: config.tls.key.clone(),
         ca: config.tls.ca.clone(),
     };
-    let tls = identity::load(&files)?;
+    let (newer, tls) = watch::channel(identity::load(&files)?);
     make_state_folder(&config.state_folder)?;
     let socket = config.socket.clone();
     let api = local::bind(&socket)
@@ -52,7 +52,8 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
     let serving = [
         tokio::spawn(local::serve(api, target.clone())),
-        tokio::spawn(let_sources_in(listener, files, tls, target.clone())),
+        tokio::spawn(sources::serve(listener, tls, target.clone())),
+        tokio::spawn(identity::follow(files, newer)),
         tokio::spawn(identity::keep_valid(state_folder)),
         tokio::spawn(keep_systemd_informed(target.clone())),
     ];
@@ -68,21 +69,6 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Lets sources in as soon as this machine has an identity, and by each newer one.
-async fn let_sources_in(
-    listener: TcpListener,
-    files: TlsFiles,
-    tls: Option<ServerTls>,
-    target: Arc<MasterTarget>,
-) {
-    let tls = match tls {
-        Some(tls) => tls,
-        None => identity::wait(&files).await,
-    };
-    let (newer, current) = watch::channel(tls);
-    tokio::join!(sources::serve(listener, current, target), identity::follow(&files, newer));
 }
 
 fn make_state_folder(folder: &Path) -> Result<()> {

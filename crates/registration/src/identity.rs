@@ -36,6 +36,10 @@ pub const CERTIFICATE_FILE: &str = "certificate.pem";
 /// The certificate of the configuration server's authority.
 pub const CA_FILE: &str = "ca.pem";
 const REGISTRATION_FILE: &str = "registration.json";
+/// Takes the room that the other files need until they are written.
+const ROOM_FILE: &str = "room";
+/// Bytes for them, with what a file system takes for each.
+const ROOM: usize = 16 << 10;
 
 /// What is kept about a registration beside key and certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,8 +134,7 @@ impl Draft {
         make(&folder, false)?;
         let draft = Draft { state: state.to_owned(), folder, key, complete: false };
         draft.write(KEY_FILE, draft.key.serialize_pem().as_bytes(), 0o600)?;
-        // Room for the rest, which is smaller than this.
-        draft.write(CERTIFICATE_FILE, &[0; 8192], 0o644)?;
+        draft.write(ROOM_FILE, &[0; ROOM], 0o600)?;
         Ok(draft)
     }
 
@@ -148,6 +151,9 @@ impl Draft {
         ca: &[u8],
         registration: &Registration,
     ) -> Result<()> {
+        let room = self.folder.join(ROOM_FILE);
+        durable_file::remove(&room)
+            .map_err(|cause| file(&room, "the room for the identity is not free", cause))?;
         self.write(CERTIFICATE_FILE, pem(certificate).as_bytes(), 0o644)?;
         self.write(CA_FILE, pem(ca).as_bytes(), 0o644)?;
         let text =

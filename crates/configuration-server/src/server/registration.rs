@@ -33,17 +33,35 @@ pub(super) struct Begun {
 /// The first message: answered unless the address is locked out.
 pub(super) async fn start(here: Here, request: StartRequest) -> Result<StartReply, ApiError> {
     let Here { shared, peer } = here;
-    let (now, address) = (shared.now(), attempts::counted(peer.address));
+    let (now, address, folder) =
+        (shared.now(), attempts::counted(peer.address), shared.config.state_folder.clone());
     let counted = address.clone();
-    let admitted = shared.store.with(move |connection| Ok(attempts::begin(connection, now, &counted)?)).await;
-    if let Err(seconds) = admitted.map_err(|error| internal(&error))? {
-        shared.note(address.clone(), String::new(), "locked out", format!("{seconds} s left")).await;
-        return Err(locked_out(&address, seconds));
-    }
-    let passphrase = state::passphrase(&shared.config.state_folder).map_err(|error| internal(&error))?;
+    let admitted = shared
+        .store
+        .with(move |connection| {
+            let admitted = attempts::begin(connection, now, &counted)?;
+            let passphrase = state::passphrase(&folder)?;
+            Ok(admitted.map(|()| passphrase))
+        })
+        .await;
+    let passphrase = match admitted.map_err(|error| internal(&error))? {
+        Ok(passphrase) => passphrase,
+        Err(locked) => {
+            if locked.first {
+                let detail = format!("for {} s more", locked.seconds);
+                shared.note(address.clone(), String::new(), "locked out", detail).await;
+            }
+            return Err(locked_out(&address, locked.seconds));
+        }
+    };
     let binding = Binding { exporter: peer.exporter, ca: shared.authority.certificate().to_vec() };
-    let started = Server::start(&mut OsRng, &passphrase, &request.hello.0, &binding);
-    let (server, reply) = started.map_err(bad_request)?;
+    let (server, reply) = match Server::start(&mut OsRng, &passphrase, &request.hello.0, &binding) {
+        Ok(started) => started,
+        Err(cause) => {
+            shared.note(address, String::new(), "refused", cause.to_string()).await;
+            return Err(bad_request(cause));
+        }
+    };
     let begun = Begun { server, since: Instant::now() };
     *peer.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
     Ok(StartReply { reply: Hex(reply), ca: Hex(binding.ca) })
@@ -75,19 +93,17 @@ pub(super) async fn finish(here: Here, request: FinishRequest) -> Result<FinishR
         shared.note(peer.address.to_string(), String::new(), "not proved", detail).await;
         return Err(not_proved());
     };
-    let wanted = opened(&session, &request).map_err(bad_request)?;
-    let name = wanted.host.name.chars().take(253).collect::<String>();
-    let outcome = register(&shared, &peer, wanted).await;
-    let (word, detail) = match &outcome {
-        Ok(answer) if answer.known => ("registered again", answer.host_id.clone()),
-        Ok(answer) => ("registered", answer.host_id.clone()),
-        Err(refused) => ("refused", refused.to_string()),
+    let (name, outcome) = match opened(&session, &request) {
+        Ok(wanted) => (wanted.host.name.clone(), register(&shared, &peer, wanted).await),
+        Err(why) => (String::new(), Err(bad_request(why))),
     };
-    // Who registered was written down with the host, in one transaction.
-    if outcome.is_err() {
-        shared.note(peer.address.to_string(), name, word, detail).await;
-    } else {
-        tracing::info!(host = name, id = detail, "{word}");
+    match &outcome {
+        // That was written down with the host, in one transaction.
+        Ok(answer) => tracing::info!(host = name, id = answer.host_id, known = answer.known, "registered"),
+        Err(refused) => {
+            let name = name.chars().take(253).collect();
+            shared.note(peer.address.to_string(), name, "refused", refused.to_string()).await;
+        }
     }
     let text = serde_json::to_string(&outcome?).map_err(|cause| internal(&cause.into()))?;
     Ok(FinishReply { answer: session.seal(Sender::Server, text) })

@@ -28,25 +28,39 @@ pub(crate) fn counted(address: IpAddr) -> String {
     }
 }
 
-/// Counts a handshake that begins, unless the address is locked out: then it is told for how many seconds.
+/// An address that is locked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Locked {
+    /// Seconds that are left.
+    pub(crate) seconds: u64,
+    /// True the first time that this lock-out refuses: the one that is written into the audit, so that nobody can fill
+    /// that by knocking.
+    pub(crate) first: bool,
+}
+
+/// Counts a handshake that begins, unless the address is locked out.
 pub(crate) fn begin(
     connection: &Connection,
     now: Time,
     address: &str,
-) -> Result<std::result::Result<(), u64>> {
+) -> Result<std::result::Result<(), Locked>> {
+    let sql = "SELECT failures, last, locked_until, refused FROM attempt WHERE address = ?";
     let known = connection
-        .query_row("SELECT failures, last, locked_until FROM attempt WHERE address = ?", [address], |row| {
-            Ok((row.get::<_, u32>(0)?, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?))
+        .query_row(sql, [address], |row| {
+            Ok((row.get::<_, u32>(0)?, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?, row.get::<_, bool>(3)?))
         })
         .optional()?
-        .filter(|(_, last, _)| now.saturating_sub(*last) < FORGOTTEN);
-    let (failures, _, locked_until) = known.unwrap_or((0, now, 0));
+        .filter(|(_, last, _, _)| now.saturating_sub(*last) < FORGOTTEN);
+    let (failures, _, locked_until, refused) = known.unwrap_or((0, now, 0, false));
     if locked_until > now {
-        return Ok(Err((locked_until - now).div_ceil(SECOND)));
+        if !refused {
+            connection.execute("UPDATE attempt SET refused = 1 WHERE address = ?", [address])?;
+        }
+        return Ok(Err(Locked { seconds: (locked_until - now).div_ceil(SECOND), first: !refused }));
     }
     let failures = failures.saturating_add(1);
     connection.execute(
-        "INSERT OR REPLACE INTO attempt (address, failures, last, locked_until) VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO attempt (address, failures, last, locked_until, refused) VALUES (?, ?, ?, ?, 0)",
         params![address, failures, now, now + lock(failures)],
     )?;
     connection.execute(
@@ -79,6 +93,11 @@ mod tests {
         (folder, connection)
     }
 
+    fn locked(connection: &Connection, now: Time) -> (u64, bool) {
+        let locked = begin(connection, now, "10.0.0.5").unwrap().unwrap_err();
+        (locked.seconds, locked.first)
+    }
+
     #[test]
     fn the_sixth_guess_waits_and_each_later_one_waits_longer() {
         let (folder, connection) = store();
@@ -86,16 +105,16 @@ mod tests {
         for _ in 0..FREE {
             assert_eq!(begin(&connection, now, "10.0.0.5").unwrap(), Ok(()));
         }
-        assert_eq!(begin(&connection, now, "10.0.0.5").unwrap(), Err(30));
+        assert_eq!(locked(&connection, now), (30, true));
         assert_eq!(begin(&connection, now, "10.0.0.6").unwrap(), Ok(()));
         drop(connection);
         // Also after a restart.
         let connection = crate::store::schema::open(&folder.path().join("store.sqlite")).unwrap();
-        assert_eq!(begin(&connection, now + 29 * SECOND, "10.0.0.5").unwrap(), Err(1));
+        assert_eq!(locked(&connection, now + 29 * SECOND), (1, false));
         for expected in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
             now += 3601 * SECOND;
             assert_eq!(begin(&connection, now, "10.0.0.5").unwrap(), Ok(()));
-            assert_eq!(begin(&connection, now, "10.0.0.5").unwrap(), Err(expected));
+            assert_eq!(locked(&connection, now), (expected, true));
         }
         now += FORGOTTEN;
         assert_eq!(begin(&connection, now, "10.0.0.5").unwrap(), Ok(()));

@@ -73,7 +73,8 @@ fn interceptor(to: &Server, authority: CertificateDer<'static>) -> Server {
         let (acceptor, connector) = (acceptor.clone(), connector.clone());
         async move {
             let name = ServerName::try_from("cs.example").unwrap();
-            let (Ok(mut near), Ok(mut far)) = (acceptor.accept(near).await, connector.connect(name, far).await)
+            let (Ok(mut near), Ok(mut far)) =
+                (acceptor.accept(near).await, connector.connect(name, far).await)
             else {
                 return;
             };
@@ -120,7 +121,8 @@ fn whoever_opens_the_tls_in_between_is_found_however_faithfully_he_relays() {
     let Err(error @ Error::NotProved { .. }) = outcome else { panic!("{outcome:?}") };
     assert!(error.to_string().contains("a proxy or a device in between looks into TLS"), "{error}");
     assert!(cs.hosts().is_empty());
-    let outcomes = crate::support::wait_for("the audit", || Some(cs.outcomes()).filter(|all| !all.is_empty()));
+    let outcomes =
+        crate::support::wait_for("the audit", || Some(cs.outcomes()).filter(|all| !all.is_empty()));
     assert_eq!(outcomes, ["not proved"]);
     assert_eq!(std::fs::read_dir(machine.path()).unwrap().count(), 0);
 }

@@ -4,4 +4,5 @@ mod errors;
 mod in_between;
 mod killed;
 mod life;
+mod secrets;
 mod support;

@@ -13,20 +13,21 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// A configuration server in this process.
-pub struct ConfigurationServer {
-    pub server: Server,
-    pub state: PathBuf,
+pub(crate) struct ConfigurationServer {
+    pub(crate) server: Server,
+    pub(crate) state: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ConfigurationServer {
-    pub fn start(state: &Path) -> ConfigurationServer {
+    pub(crate) fn start(state: &Path) -> ConfigurationServer {
         ConfigurationServer::with(state, 0, Environment::host())
     }
 
-    pub fn with(state: &Path, port: u16, environment: Environment) -> ConfigurationServer {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    pub(crate) fn with(state: &Path, port: u16, environment: Environment) -> ConfigurationServer {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let config = Config::parse(&format!("state_folder = {state:?}\n")).unwrap();
@@ -44,26 +45,26 @@ impl ConfigurationServer {
         running
     }
 
-    pub fn passphrase(&self) -> Passphrase {
+    pub(crate) fn passphrase(&self) -> Passphrase {
         registration::passphrase(&self.state.join(PASSPHRASE_FILE)).unwrap().0
     }
 
-    pub fn register(&self, host: &Host, state: &Path) -> Result<Registered, Error> {
+    pub(crate) fn register(&self, host: &Host, state: &Path) -> Result<Registered, Error> {
         register(&self.server, &self.passphrase(), host, state)
     }
 
-    pub fn hosts(&self) -> Vec<Value> {
+    pub(crate) fn hosts(&self) -> Vec<Value> {
         hosts(&self.state)
     }
 
     /// What came of each attempt, the newest first.
-    pub fn outcomes(&self) -> Vec<String> {
+    pub(crate) fn outcomes(&self) -> Vec<String> {
         let audit = typed(&self.state, &["audit", "--json"]);
         let entries = audit["entries"].as_array().unwrap().clone();
         entries.iter().map(|entry| entry["outcome"].as_str().unwrap().to_owned()).collect()
     }
 
-    pub fn revoke(&self, host: &str) {
+    pub(crate) fn revoke(&self, host: &str) {
         let output = command(&self.state, &["revoke", host, "--yes"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -77,7 +78,7 @@ impl Drop for ConfigurationServer {
     }
 }
 
-pub fn register(
+pub(crate) fn register(
     server: &Server,
     passphrase: &Passphrase,
     host: &Host,
@@ -88,7 +89,7 @@ pub fn register(
 }
 
 /// `mt-configserver` with a command, on the state of a server.
-pub fn command(state: &Path, words: &[&str]) -> Command {
+pub(crate) fn command(state: &Path, words: &[&str]) -> Command {
     let config = state.join("configserver.toml");
     std::fs::write(&config, format!("state_folder = {state:?}\n")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mt-configserver"));
@@ -102,12 +103,12 @@ fn typed(state: &Path, words: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-pub fn hosts(state: &Path) -> Vec<Value> {
+pub(crate) fn hosts(state: &Path) -> Vec<Value> {
     typed(state, &["hosts", "--json"])["hosts"].as_array().unwrap().clone()
 }
 
 /// A master target with the hardware and the installation of these numbers.
-pub fn host(hardware: u32, installation: u32) -> Host {
+pub(crate) fn host(hardware: u32, installation: u32) -> Host {
     Host {
         kind: HostKind::MasterTarget,
         name: format!("mt{hardware:02}.example"),
@@ -118,11 +119,11 @@ pub fn host(hardware: u32, installation: u32) -> Host {
     }
 }
 
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = std::time::Instant::now();
     loop {
         if let Some(value) = probe() {

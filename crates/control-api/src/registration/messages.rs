@@ -144,3 +144,79 @@ pub fn host_key_text(exporter: &[u8], public_key: &[u8]) -> Vec<u8> {
 pub fn earlier_key_text(exporter: &[u8]) -> Vec<u8> {
     [b"master-target earlier key 1\0", exporter].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::HostKind;
+    use std::fmt::Debug;
+
+    fn host() -> Host {
+        Host {
+            kind: HostKind::MasterTarget,
+            name: "mt01.example".into(),
+            dmi_uuid: None,
+            machine_id: "0123456789abcdef0123456789abcdef".into(),
+            version: "9.4.0".into(),
+            addresses: vec!["10.0.0.5".parse().unwrap()],
+        }
+    }
+
+    const HOST: &str = r#"{"kind":"master-target","name":"mt01.example","dmi_uuid":null,"machine_id":"0123456789abcdef0123456789abcdef","version":"9.4.0","addresses":["10.0.0.5"]}"#;
+
+    fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: &T, text: &str) {
+        assert_eq!(serde_json::to_string(message).unwrap(), text);
+        assert_eq!(&decode::<T>(text.as_bytes()).unwrap(), message);
+    }
+
+    /// The forms stay: hosts and servers of different versions have to understand each other.
+    #[test]
+    fn each_message_is_as_documented() {
+        let bytes = |byte| Hex(vec![byte; 2]);
+        let sealed = || Sealed { text: "{}".into(), tag: bytes(9) };
+        golden(&StartRequest { hello: bytes(1) }, r#"{"hello":"0101"}"#);
+        golden(&StartReply { reply: bytes(1), ca: bytes(2) }, r#"{"reply":"0101","ca":"0202"}"#);
+        golden(
+            &FinishRequest { proof: bytes(3), request: sealed() },
+            r#"{"proof":"0303","request":{"text":"{}","tag":"0909"}}"#,
+        );
+        golden(&FinishReply { answer: sealed() }, r#"{"answer":{"text":"{}","tag":"0909"}}"#);
+        let key = || HostKey { public: bytes(4), signature: bytes(5) };
+        let earlier = Some(EarlierKey { certificate: bytes(6), signature: bytes(7) });
+        let request = RegistrationRequest { host: host(), time: 17, key: key(), earlier };
+        let key_text = r#""key":{"public":"0404","signature":"0505"}"#;
+        golden(
+            &request,
+            &format!(
+                r#"{{"host":{HOST},"time":17,{key_text},"earlier":{{"certificate":"0606","signature":"0707"}}}}"#
+            ),
+        );
+        let without = RegistrationRequest { earlier: None, ..request };
+        golden(&without, &format!(r#"{{"host":{HOST},"time":17,{key_text}}}"#));
+        let renewal = RenewalRequest { host: host(), time: 17, key: key() };
+        golden(&renewal, &format!(r#"{{"host":{HOST},"time":17,{key_text}}}"#));
+        let certificate = Certificate { der: bytes(8), valid_until: 18 };
+        let answer =
+            RegistrationAnswer { host_id: "id".into(), known: false, certificate, version: "9.4.0".into() };
+        golden(
+            &answer,
+            r#"{"host_id":"id","known":false,"certificate":{"der":"0808","valid_until":18},"version":"9.4.0"}"#,
+        );
+        golden(&UnregisterRequest { host: host() }, &format!(r#"{{"host":{HOST}}}"#));
+        golden(&UnregisterReply { name: "mt01".into() }, r#"{"name":"mt01"}"#);
+    }
+
+    #[test]
+    fn requests_are_strict_and_bodies_limited() {
+        assert!(decode::<StartRequest>(br#"{"hello":"01","more":1}"#).is_err());
+        assert!(decode::<StartReply>(br#"{"reply":"01","ca":"02","more":1}"#).is_ok());
+        let long = format!(r#"{{"hello":"{}"}}"#, "00".repeat(MAX_BODY));
+        assert!(decode::<StartRequest>(long.as_bytes()).unwrap_err().contains("longer than"));
+    }
+
+    #[test]
+    fn what_is_signed_for_one_purpose_is_nothing_for_another() {
+        assert_ne!(host_key_text(&[1; 32], &[]), earlier_key_text(&[1; 32]));
+        assert_ne!(host_key_text(&[1; 32], &[2]), host_key_text(&[2; 32], &[2]));
+    }
+}

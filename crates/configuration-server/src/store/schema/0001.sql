@@ -32,7 +32,9 @@ CREATE TABLE attempt (
     address TEXT PRIMARY KEY,
     failures INTEGER NOT NULL,
     last INTEGER NOT NULL,
-    locked_until INTEGER NOT NULL
+    locked_until INTEGER NOT NULL,
+    -- Whether this lock-out has refused anybody yet.
+    refused INTEGER NOT NULL
 ) STRICT;
 
 -- What was asked for, by whom, and what came of it.

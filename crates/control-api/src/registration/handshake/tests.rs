@@ -1,7 +1,8 @@
 //! Every handshake that should fail, and the one that should not.
 
 use super::*;
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assume, proptest};
+use rand_core::{CryptoRng, RngCore};
 
 /// Randomness that a seed repeats.
 pub(in super::super) struct Counter {
