@@ -177,10 +177,11 @@ impl Config {
             source.error(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()))
         })?;
         let mut root = Section::root(&source, document.get_ref());
+        let (listen, socket) = (listen(&mut root)?, root.path_or("socket", Some(DEFAULT_SOCKET))?);
         let state_folder = root.path_or("state_folder", Some(DEFAULT_STATE))?;
         let config = Config {
-            listen: listen(&mut root)?,
-            socket: root.path_or("socket", Some(DEFAULT_SOCKET))?,
+            listen,
+            socket,
             log: log(&mut root)?,
             tls: tls(root.table("tls")?, &state_folder)?,
             state_folder,
