@@ -211,7 +211,10 @@ fn revoke(store: &mut Connection, wanted: &str, yes: bool) -> Result<()> {
     };
     audit::add(&transaction, &entry)?;
     transaction.commit()?;
-    println!("{} {}: revoked", host.kind, host.name);
+    println!(
+        "{} {}: revoked. It can register again with the passphrase; to keep it out: mt-configserver passphrase rotate",
+        host.kind, host.name
+    );
     Ok(())
 }
 

@@ -63,7 +63,10 @@ pub(super) async fn start(here: Here, request: StartRequest) -> Result<StartRepl
         }
     };
     let begun = Begun { server, since: Instant::now() };
-    *peer.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+    let replaced = peer.begun.lock().unwrap_or_else(PoisonError::into_inner).replace(begun);
+    if replaced.is_some() {
+        note_given_up(&shared, &peer).await;
+    }
     Ok(StartReply { reply: Hex(reply), ca: Hex(binding.ca) })
 }
 
@@ -85,9 +88,13 @@ fn locked_out(address: &str, seconds: u64) -> ApiError {
 /// The third message, and what the host wants.
 pub(super) async fn finish(here: Here, request: FinishRequest) -> Result<FinishReply, ApiError> {
     let Here { shared, peer } = here;
-    let begun = peer.take_begun().filter(|begun| begun.since.elapsed() < HANDSHAKE_LIMIT);
-    let begun =
-        begun.ok_or_else(|| bad_request("no handshake was begun on this connection in the last minute"))?;
+    let Some(begun) = peer.take_begun() else {
+        return Err(bad_request("no handshake was begun on this connection"));
+    };
+    if begun.since.elapsed() > HANDSHAKE_LIMIT {
+        note_given_up(&shared, &peer).await;
+        return Err(bad_request("the handshake was begun more than a minute ago"));
+    }
     let Ok(session) = begun.server.finish(&request.proof.0) else {
         let detail = "the third message of the handshake is wrong".to_owned();
         shared.note(peer.address.to_string(), String::new(), "not proved", detail).await;
@@ -128,9 +135,13 @@ fn not_proved() -> ApiError {
 /// A connection has ended: a handshake that was begun on it and not completed was a guess, or a host that lost its way.
 pub(super) async fn left(shared: &Shared, peer: &Peer) {
     if peer.take_begun().is_some() {
-        let detail = "the host gave up after the second message, as with a wrong passphrase".to_owned();
-        shared.note(peer.address.to_string(), String::new(), "not proved", detail).await;
+        note_given_up(shared, peer).await;
     }
+}
+
+async fn note_given_up(shared: &Shared, peer: &Peer) {
+    let detail = "the host gave up after the second message, as with a wrong passphrase".to_owned();
+    shared.note(peer.address.to_string(), String::new(), "not proved", detail).await;
 }
 
 async fn register(

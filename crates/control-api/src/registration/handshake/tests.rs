@@ -50,12 +50,15 @@ fn binding() -> Binding {
     Binding { exporter: [7; 32], ca: b"an authority".to_vec() }
 }
 
+/// What becomes of each message, told by its number.
+type Change = Box<dyn Fn(usize, &mut Vec<u8>)>;
+
 /// A handshake in which each message can be changed on its way.
 struct Run {
     seed: u64,
     client: (Passphrase, Binding),
     server: (Passphrase, Binding),
-    change: Box<dyn Fn(usize, &mut Vec<u8>)>,
+    change: Change,
 }
 
 impl Run {
