@@ -38,7 +38,6 @@ pub enum Error {
     #[error("configuration server: {cause}; {}", cause.remedy())]
     Server {
         /// Why.
-        #[from]
         cause: Failure,
     },
     /// TLS is older than 1.3, so nothing can be bound to it.
@@ -160,6 +159,13 @@ pub enum Error {
         "the key of this machine could not be made or used: {0}; look whether /dev/urandom can be read, and try again"
     )]
     Crypto(String),
+}
+
+/// Each message is complete: none has a source, which would be shown a second time.
+impl From<Failure> for Error {
+    fn from(cause: Failure) -> Error {
+        Error::Server { cause }
+    }
 }
 
 /// What is wrong with writing files most of the time.

@@ -19,7 +19,9 @@ fn passphrase() -> Passphrase {
 /// What is said when a machine registers at this address.
 fn said(server: &Server) -> String {
     let machine = folder();
-    let error = register(server, &passphrase(), &host(1, 1), machine.path()).unwrap_err().to_string();
+    let error = register(server, &passphrase(), &host(1, 1), machine.path()).unwrap_err();
+    assert!(std::error::Error::source(&error).is_none(), "it would be said twice");
+    let error = error.to_string();
     assert_eq!(std::fs::read_dir(machine.path()).unwrap().count(), 0, "something was left behind");
     error
 }
