@@ -1,4 +1,7 @@
-//! What the daemons and their command lines say to each other, as types.
+//! What daemons, their command lines and the configuration server say to each other, as types.
+//!
+//! There are two APIs. The one of a configuration server is JSON over HTTPS: [`ServerVersion`], [`registration`] with its
+//! handshake, and [`ApiError`] for everything that is refused. The local one is described here.
 //!
 //! The master target listens on a Unix socket that only root can open. A client sends one [`Request`] as one line
 //! of JSON; the daemon answers with lines of JSON, each one a [`Reply`]: any number of [`Reply::Progress`], then
@@ -13,12 +16,15 @@
 //! Nothing here opens a socket or reads a clock. Times are nanoseconds since the Unix epoch; [`time`] turns them
 //! into RFC 3339 and back, since that is how people write them.
 
+mod api_error;
 mod local;
 mod point;
+pub mod registration;
 mod server_version;
 mod status;
 pub mod time;
 
+pub use api_error::{ApiError, ErrorCode};
 pub use local::{
     API_VERSION, Answer, Call, Failure, LineError, MAX_REPLY_LINE, MAX_REQUEST_LINE, NbdExport, Progress,
     Reply, Request, TestFailover, VersionInfo, Work, from_line, to_line,

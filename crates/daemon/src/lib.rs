@@ -24,6 +24,7 @@ mod alerts;
 mod clock;
 pub mod config;
 mod export;
+mod identity;
 mod item;
 mod local;
 mod master_target;

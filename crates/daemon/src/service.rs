@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{local, retention, sources};
+use crate::{identity, local, retention, sources};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use transport::tls::{ServerTls, TlsFiles};
+use tokio::sync::watch;
+use transport::tls::TlsFiles;
 
 /// How often systemd is told how things stand.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -36,10 +37,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         key: config.tls.key.clone(),
         ca: config.tls.ca.clone(),
     };
-    let tls = ServerTls::load(&files)?;
-    for warning in tls.warnings() {
-        tracing::warn!("{warning}");
-    }
+    let (newer, tls) = watch::channel(identity::load(&files)?);
     make_state_folder(&config.state_folder)?;
     let socket = config.socket.clone();
     let api = local::bind(&socket)
@@ -48,12 +46,15 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         format!("cannot listen for sources at {}; change listen in mtd.toml", config.listen)
     })?;
     let address = listener.local_addr().context("the socket for sources has no address")?;
+    let state_folder = config.state_folder.clone();
     let (target, tasks) = MasterTarget::start(config, address).await;
     let target = Arc::new(target);
     tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
     let serving = [
         tokio::spawn(local::serve(api, target.clone())),
         tokio::spawn(sources::serve(listener, tls, target.clone())),
+        tokio::spawn(identity::follow(files, newer)),
+        tokio::spawn(identity::keep_valid(state_folder)),
         tokio::spawn(keep_systemd_informed(target.clone())),
         tokio::spawn(retention::share_out(target.clone())),
     ];

@@ -29,8 +29,12 @@ const WRITE_LIMIT: Duration = Duration::from_secs(60);
 /// Pause after a connection could not be accepted, most likely for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts sources for ever.
-pub(crate) async fn serve(listener: TcpListener, tls: ServerTls, target: Arc<MasterTarget>) {
+/// Accepts sources for ever, by the newest identity of this machine; while it has none, nobody is let in.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: watch::Receiver<Option<ServerTls>>,
+    target: Arc<MasterTarget>,
+) {
     let places = Arc::new(Places::default());
     let ids = Arc::new(AtomicU64::new(1));
     loop {
@@ -42,11 +46,15 @@ pub(crate) async fn serve(listener: TcpListener, tls: ServerTls, target: Arc<Mas
                 continue;
             }
         };
+        let Some(tls) = tls.borrow().clone() else {
+            tracing::debug!(peer = %address, "connection closed: this machine is not registered");
+            continue;
+        };
         let Some(place) = places.take(address.ip(), &target.config.limits) else {
             tracing::warn!(peer = %address, "connection closed: too many at once (limits.connections)");
             continue;
         };
-        let visit = Visit { address, tls: tls.clone(), target: target.clone(), ids: ids.clone() };
+        let visit = Visit { address, tls, target: target.clone(), ids: ids.clone() };
         let span = tracing::info_span!("connection", peer = %address);
         tokio::spawn(
             async move {

@@ -12,7 +12,7 @@
 //!
 //! The sender is a state machine without threads, clock or sockets: [`Sender::step`] takes what happened and says what
 //! to do, and whatever takes time is a [`Job`] that any thread may run. So the whole agent runs in a simulation as it
-//! does in the `mt-source` process, whose shell is the module `agent`.
+//! does in the `mt-source` process, whose shell is the module `agent`; [`register`] is how it gets its certificate.
 
 pub mod agent;
 mod backlog;
@@ -20,6 +20,7 @@ mod dirty_map;
 mod error;
 mod job;
 mod range_lock;
+pub mod register;
 mod sender;
 mod splitter;
 mod state;

@@ -10,9 +10,11 @@ mod units;
 
 pub use policy::{Amount, ApplicationConsistent, Policy};
 pub use reader::ConfigError;
+pub use registration::server::Server;
 pub(crate) use units::nearest;
 
 use reader::{Found, Section, Source};
+use registration::server::valid_address;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ pub const DEFAULT_PATH: &str = "/etc/master-target/mtd.toml";
 pub const DEFAULT_SOCKET: &str = "/run/master-target/mtd.sock";
 
 /// Where the daemon keeps its own state, unless the configuration says otherwise.
-pub(crate) const DEFAULT_STATE: &str = "/var/lib/master-target";
+pub const DEFAULT_STATE: &str = "/var/lib/master-target";
 /// Where the retention volume is, unless the configuration says otherwise.
 pub(crate) const DEFAULT_RETENTION: &str = "/mnt/retention";
 
@@ -76,15 +78,6 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authority that signs the sources' certificates.
     pub ca: PathBuf,
-}
-
-/// A server that this machine connects to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Its name or address.
-    pub address: String,
-    /// Its port.
-    pub port: u16,
 }
 
 /// The retention volume.
@@ -176,12 +169,14 @@ impl Config {
             source.error(&error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()))
         })?;
         let mut root = Section::root(&source, document.get_ref());
+        let (listen, socket) = (listen(&mut root)?, root.path_or("socket", Some(DEFAULT_SOCKET))?);
+        let state_folder = root.path_or("state_folder", Some(DEFAULT_STATE))?;
         let config = Config {
-            listen: listen(&mut root)?,
-            socket: root.path_or("socket", Some(DEFAULT_SOCKET))?,
-            state_folder: root.path_or("state_folder", Some(DEFAULT_STATE))?,
+            listen,
+            socket,
             log: log(&mut root)?,
-            tls: tls(root.table("tls")?)?,
+            tls: tls(root.table("tls")?, &state_folder)?,
+            state_folder,
             retention: retention(root.table("retention")?)?,
             limits: limits(root.table("limits")?)?,
             configuration_server: server(root.table("configuration_server")?, CONTROL_PORT)?,
@@ -210,11 +205,14 @@ fn log(root: &mut Section<'_>) -> Result<String> {
     Ok(root.parsed("log", expected, valid)?.unwrap_or_else(|| "info".to_string()))
 }
 
-fn tls(mut section: Section<'_>) -> Result<Tls> {
+/// By default they are the identity that registering makes.
+fn tls(mut section: Section<'_>, state_folder: &Path) -> Result<Tls> {
+    let identity = state_folder.join(registration::IDENTITY);
+    let mut file = |key, name| section.path_or(key, identity.join(name).to_str());
     let tls = Tls {
-        certificate: section.path_or("certificate", Some("/var/lib/master-target/certificate.pem"))?,
-        key: section.path_or("key", Some("/var/lib/master-target/key.pem"))?,
-        ca: section.path_or("ca", Some("/var/lib/master-target/ca.pem"))?,
+        certificate: file("certificate", registration::CERTIFICATE_FILE)?,
+        key: file("key", registration::KEY_FILE)?,
+        ca: file("ca", registration::CA_FILE)?,
     };
     section.finish()?;
     Ok(tls)
@@ -401,11 +399,6 @@ fn valid_source_name(name: &str) -> bool {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
     name.len() <= 253 && name.split('.').all(valid_label)
-}
-
-/// Whether a text can be the DNS name or IP address of a server.
-pub(crate) fn valid_address(text: &str) -> bool {
-    text.parse::<std::net::IpAddr>().is_ok() || valid_source_name(text)
 }
 
 fn valid_disk_id(id: &str) -> bool {

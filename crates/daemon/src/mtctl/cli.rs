@@ -101,6 +101,10 @@ pub enum Command {
     Retention(RetentionCommand),
     /// Whether this machine is ready to be a master target, and how to make it so; needs no daemon
     Check(CheckArguments),
+    /// Make this machine known to a configuration server; needs no daemon
+    Register(RegisterArguments),
+    /// Give that up again, also when the configuration server is gone; needs no daemon
+    Unregister(UnregisterArguments),
     /// Versions of mtctl and of the daemon
     Version,
 }
@@ -210,6 +214,40 @@ pub struct CheckArguments {
     pub config: PathBuf,
 }
 
+/// Which configuration server, and who this machine is to it.
+#[derive(Debug, Args)]
+pub struct RegisterArguments {
+    /// The configuration server: its name or address.
+    #[arg(short = 'i', long = "server", value_name = "ADDRESS", value_parser = parse_server)]
+    pub server: crate::config::Server,
+    /// Its port, unless that is 443.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// A file with the passphrase, which `mt-configserver passphrase show` prints.
+    #[arg(short = 'P', long = "passphrase", value_name = "FILE")]
+    pub passphrase: PathBuf,
+    /// Name of this machine there; its host name by default.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Take the place of a registration with another configuration server, without asking.
+    #[arg(long)]
+    pub yes: bool,
+    /// The daemon's configuration, which tells the state folder.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+/// What to give up.
+#[derive(Debug, Args)]
+pub struct UnregisterArguments {
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The daemon's configuration, which tells the state folder.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
 /// Which points to list.
 #[derive(Debug, Args)]
 pub struct PointsArguments {
@@ -304,6 +342,9 @@ mod tests {
             "mtctl disks 36000c29a0123456789abcdef01234567 --json",
             "mtctl disks --watch --config /tmp/mtd.toml",
             "mtctl version --socket /tmp/mtd.sock",
+            "mtctl register -i 10.0.0.9 -P passphrase.txt",
+            "mtctl register -i cs.example --port 8443 -P passphrase.txt --name mt01 --yes --json",
+            "mtctl unregister --yes",
             "mtctl disks",
             "mtctl disks --watch",
             "mtctl disks sdb --json",

@@ -8,13 +8,14 @@ mod disk_maps;
 mod disks;
 mod partitions;
 mod progress;
+mod register;
 mod retention;
 mod run;
 mod table;
 
 pub use cli::{
     Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, PrepareArguments,
-    RetentionCommand, TestFailoverCommand,
+    RegisterArguments, RetentionCommand, TestFailoverCommand, UnregisterArguments,
 };
 pub use client::{Client, ClientError};
 pub use run::{Outcome, run};

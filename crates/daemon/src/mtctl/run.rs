@@ -3,7 +3,7 @@
 use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disk_maps, disks, partitions, retention, table};
+use super::{check, disk_maps, disks, partitions, register, retention, table};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -36,6 +36,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
         Command::Check(check) => return check::run(check, arguments.json),
         Command::Retention(retention) => return retention::run(retention, arguments),
+        Command::Register(order) => return register::register(order, arguments.json),
+        Command::Unregister(order) => return register::unregister(order, arguments.json),
         _ => {}
     }
     if let Some(question) = question(&arguments.command)
@@ -114,6 +116,7 @@ fn call(command: &Command) -> Call {
         Command::Disks(_) | Command::Partitions(_) | Command::Check(_) | Command::Retention(_) => {
             unreachable!("carried out elsewhere")
         }
+        Command::Register(_) | Command::Unregister(_) => unreachable!("carried out without the daemon"),
     }
 }
 

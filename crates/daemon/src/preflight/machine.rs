@@ -259,9 +259,14 @@ impl Machine {
     /// The configuration server to ask.
     pub(super) fn configuration_server(&self) -> Result<Server, Unknown> {
         let configured = || self.config()?.configuration_server.clone();
+        let registered = || {
+            let identity = registration::Identity::open(&self.state_path()).ok()??;
+            Some(Server { address: identity.registration.server, port: identity.registration.port })
+        };
         let given = self.options.configuration_server.clone();
         given
             .or_else(configured)
+            .or_else(registered)
             .ok_or_else(|| Unknown::because("no configuration server is known: not registered yet"))
     }
 

@@ -5,8 +5,8 @@
 //! command that mends it. Looking changes nothing. Nobody needs a running daemon or a registration for it.
 //!
 //! The parts: `machine` is what the checks may ask, and remembers what was read. `facts` reads files and what
-//! programs print. `checks` holds the rules, a file for each part of the machine. `server` talks to the configuration
-//! server. `attestation` keeps what only people can answer, and `fix` mends, undoes, and keeps a ledger so that a
+//! programs print. `checks` holds the rules, a file for each part of the machine. The crate `registration` talks to the
+//! configuration server. `attestation` keeps what only people can answer, and `fix` mends, undoes, and keeps a ledger so that a
 //! crash in between is no problem.
 //!
 //! A check never guesses. What cannot be read, or is rubbish, or hangs, gives [`Verdict::CannotTell`] with the reason;
@@ -20,7 +20,6 @@ mod machine;
 #[cfg(test)]
 mod page;
 mod report;
-mod server;
 #[cfg(test)]
 mod testing;
 
@@ -30,6 +29,7 @@ pub use machine::{Machine, MachineOptions};
 pub use report::{Report, Row, Verdict};
 
 use fix::Change;
+use registration::server;
 use std::fmt;
 
 /// Part of the machine that a check looks at; reports are grouped by it.
@@ -177,6 +177,11 @@ pub fn find(id: &str) -> Result<&'static Check, String> {
             None => format!("there is no check {id:?}: mtctl check lists those there are"),
         }
     })
+}
+
+/// The addresses that others reach this machine by; none where they cannot be read.
+pub(crate) fn addresses(machine: &Machine) -> Vec<std::net::IpAddr> {
+    checks::addresses(machine).unwrap_or_default()
 }
 
 /// The configuration server that an address stands for: a name or IP address, with or without a port.

@@ -2,6 +2,7 @@
 
 mod end_to_end;
 mod isolation;
+mod registration;
 mod retention;
 mod retention_space;
 mod source;

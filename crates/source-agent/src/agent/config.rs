@@ -10,7 +10,8 @@ use std::time::Duration;
 pub const DEFAULT_PATH: &str = "/etc/master-target/mt-source.toml";
 /// Where the running agent listens for the other commands.
 pub const DEFAULT_SOCKET: &str = "/run/mt-source/mt-source.sock";
-const DEFAULT_STATE: &str = "/var/lib/mt-source";
+/// Folder of the agent's own state, unless the configuration says another.
+pub const DEFAULT_STATE: &str = "/var/lib/mt-source";
 
 /// Everything that `mt-source` is told. `packaging/mt-source.toml` documents every key.
 #[derive(Clone, Debug, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use transport::tls::{ClientStream, ClientTls};
+use transport::tls::{ClientStream, ClientTls, TlsFiles};
 use transport::{FrameReader, FrameWriter, Result};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -18,7 +18,8 @@ pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Peer {
     pub(crate) target: String,
     pub(crate) server_name: String,
-    pub(crate) tls: ClientTls,
+    /// They are read for each connection, so that a certificate that was renewed is used.
+    pub(crate) files: TlsFiles,
     pub(crate) compression: Compression,
 }
 
@@ -28,7 +29,7 @@ type Reader = FrameReader<ReadHalf<ClientStream<TcpStream>>>;
 impl Peer {
     async fn connect(&self) -> Result<(Reader, Writer)> {
         let socket = transport::connect(&self.target, CONNECT_LIMIT).await?;
-        let stream = self.tls.connect(socket, &self.server_name).await?;
+        let stream = ClientTls::load(&self.files)?.connect(socket, &self.server_name).await?;
         let (read, write) = tokio::io::split(stream);
         let writer = FrameWriter::new(write, &self.target, self.compression);
         Ok((FrameReader::new(read, &self.target), writer))

@@ -76,6 +76,7 @@ pub async fn replicate(config: Config) -> Result<()> {
     let control = Arc::new(opened.control(driver.clone(), Some(nbd.clone()), stop.clone()));
     let local = tokio::spawn(control::serve(local, control.clone()));
     let watching = tokio::spawn(progress::watch(notices, control.clone()));
+    let renewing = tokio::spawn(crate::register::keep_valid(opened.config.state_folder.clone()));
     let stopped = async move {
         let mut stop = stop;
         let _ = stop.wait_for(|stop| *stop).await;
@@ -100,6 +101,7 @@ pub async fn replicate(config: Config) -> Result<()> {
     driver.stop("the source agent stops").await;
     local.abort();
     watching.abort();
+    renewing.abort();
     let _ = std::fs::remove_file(&opened.config.socket);
     opened.close()
 }
@@ -135,12 +137,12 @@ pub async fn scan(config: Config, options: &ScanOptions) -> Result<()> {
 
 impl Opened {
     fn open(config: Config, access: Access) -> Result<Opened> {
-        let tls = ClientTls::load(&TlsFiles {
+        let files = TlsFiles {
             certificate: config.tls.certificate.clone(),
             key: config.tls.key.clone(),
             ca: config.tls.ca.clone(),
-        })?;
-        tls.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        };
+        ClientTls::load(&files)?.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let disks = OpenDisks::open(&config.disks, access)?;
         let clock = SteadyClock::start();
         let changed = Arc::new(Notify::new());
@@ -155,7 +157,7 @@ impl Opened {
         let peer = Arc::new(Peer {
             target: config.target.clone(),
             server_name: config.server_name().to_owned(),
-            tls,
+            files,
             compression: config.compression.compression(),
         });
         Ok(Opened { config, disks, tracker, splitters, peer, clock, changed })

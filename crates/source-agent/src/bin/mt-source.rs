@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use source_agent::agent::config::{self, CompressionName, Config, DiskConfig, Tls};
 use source_agent::agent::control::{Answer, Request, ask};
 use source_agent::agent::{self, ScanOptions};
+use source_agent::register::{RegisterArguments, UnregisterArguments};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +49,10 @@ enum Command {
         #[command(flatten)]
         agent: RunningAgent,
     },
+    /// Make this machine known to a configuration server.
+    Register(RegisterArguments),
+    /// Give that up again, also when the configuration server is gone.
+    Unregister(UnregisterArguments),
     /// Show the version.
     Version,
 }
@@ -211,6 +216,8 @@ fn run(command: Command) -> Result<()> {
             }
             Ok(())
         }
+        Command::Register(arguments) => source_agent::register::register(&arguments),
+        Command::Unregister(arguments) => source_agent::register::unregister(&arguments),
         Command::Version => {
             println!("mt-source {}", env!("CARGO_PKG_VERSION"));
             Ok(())

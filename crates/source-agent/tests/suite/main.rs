@@ -2,6 +2,7 @@
 
 mod nbd_client;
 mod process;
+mod registration;
 mod simulation;
 mod splitter;
 mod support;

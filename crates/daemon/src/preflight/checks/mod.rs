@@ -11,7 +11,8 @@ mod people;
 mod retention;
 mod servers;
 
-use super::Check;
+use super::{Check, Machine, Unknown};
+use std::net::IpAddr;
 
 /// All of them, in the order in which they are shown.
 pub(super) const ALL: [&[Check]; 10] = [
@@ -26,6 +27,11 @@ pub(super) const ALL: [&[Check]; 10] = [
     &installation::CHECKS,
     &people::CHECKS,
 ];
+
+/// The IPv4 addresses of the adapters.
+pub(super) fn addresses(machine: &Machine) -> Result<Vec<IpAddr>, Unknown> {
+    Ok(network::addresses(machine)?.into_iter().map(|one| IpAddr::V4(one.address)).collect())
+}
 
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,7 @@ fn master(machine: &Machine, adapter: &str) -> Option<String> {
 }
 
 /// Addresses of the adapters, or of what they are part of.
-fn addresses(machine: &Machine) -> Result<Vec<Address>, Unknown> {
+pub(super) fn addresses(machine: &Machine) -> Result<Vec<Address>, Unknown> {
     let adapters = adapters(machine)?;
     let masters: Vec<String> = adapters.iter().filter_map(|adapter| master(machine, adapter)).collect();
     let text = machine.system().run_well("ip", &["-o", "addr"], PROGRAM_TIMEOUT)?;

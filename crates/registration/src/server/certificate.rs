@@ -5,9 +5,11 @@
 
 /// When a certificate is valid, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Validity {
-    pub(crate) from: u64,
-    pub(crate) until: u64,
+pub struct Validity {
+    /// From when on.
+    pub from: u64,
+    /// Until when.
+    pub until: u64,
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -20,7 +22,7 @@ const VERSION: u8 = 0xa0;
 /// ```text
 /// SEQUENCE { SEQUENCE { [0] version, serial, signature algorithm, issuer, SEQUENCE { from, until }, … }, … }
 /// ```
-pub(crate) fn validity(der: &[u8]) -> Option<Validity> {
+pub fn validity(der: &[u8]) -> Option<Validity> {
     let (certificate, _) = element(der, SEQUENCE)?;
     let (mut rest, _) = element(certificate, SEQUENCE)?;
     if rest.first() == Some(&VERSION) {

@@ -2,16 +2,18 @@
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
     /// The server's clock, in seconds since the epoch.
-    pub(crate) date: Option<u64>,
-    pub(crate) body: Vec<u8>,
+    pub date: Option<u64>,
+    /// What came with it, at most as long as it was said to be.
+    pub body: Vec<u8>,
 }
 
-/// Takes an answer apart; `None` when it is no HTTP. The connection was closed after it, so the body reaches to the
-/// end unless it is in chunks.
-pub(crate) fn parse(bytes: &[u8]) -> Option<Reply> {
+/// Takes an answer apart; `None` when it is no HTTP. The body reaches as far as it is said to be long, else to the end
+/// unless it is in chunks.
+pub fn parse(bytes: &[u8]) -> Option<Reply> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");
@@ -22,8 +24,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Reply> {
     };
     let body = &bytes[end + 4..];
     let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
-    let body = if chunked { dechunked(body) } else { body.to_vec() };
+    let length = header("content-length").and_then(|value| value.parse().ok()).unwrap_or(usize::MAX);
+    let body = if chunked { dechunked(body) } else { body[..body.len().min(length)].to_vec() };
     Some(Reply { status, date: header("date").and_then(date), body })
+}
+
+/// Whether an answer that tells its length is all there.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]);
+    let length = head.split("\r\n").filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| bytes.len() - end - 4 >= length)
 }
 
 /// Puts chunks together; what is cut off is left out.
@@ -46,7 +59,7 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, in seconds since the epoch.
-pub(crate) fn date(text: &str) -> Option<u64> {
+pub fn date(text: &str) -> Option<u64> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let [_, day, month, year, clock, "GMT"] = words[..] else { return None };
     let month = MONTHS.iter().position(|name| *name == month)? + 1;
@@ -69,6 +82,14 @@ mod tests {
         for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 2OO OK\r\n\r\n"] {
             assert_eq!(parse(bytes), None);
         }
+    }
+
+    #[test]
+    fn an_answer_of_known_length_ends_with_it() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1";
+        assert_eq!(parse(bytes).unwrap().body, b"{}");
+        assert!((0..40).all(|length| !is_complete(&bytes[..length])) && is_complete(&bytes[..40]));
+        assert!(!is_complete(b"HTTP/1.1 200 OK\r\n\r\n{}"));
     }
 
     #[test]

@@ -1,17 +1,19 @@
-//! TLS to a server of which nothing can be verified yet.
+//! Whom a connection believes: anyone, before a machine is registered, and afterwards its configuration server alone.
 //!
 //! A machine that is not registered has no certificate authority to trust: it gets that one by registering. The check
-//! sends nothing secret over this connection and believes nothing that it would act on, so whoever answers gains
-//! nothing by it. Nothing but the check may use this module.
+//! sends nothing secret over such a connection and believes nothing that it would act on, so whoever answers gains
+//! nothing by it. Registration believes what comes over it only once the handshake has proved who is there, and that
+//! nobody is in between. Nothing but those two may use [`anyone`].
 
+use control_api::registration::SERVER_NAME;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
 /// The client's end of a connection to `name`, whoever answers there; the error says why there is none.
-pub(super) fn client(name: &str) -> Result<ClientConnection, String> {
+pub(crate) fn anyone(name: &str) -> Result<ClientConnection, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -21,6 +23,26 @@ pub(super) fn client(name: &str) -> Result<ClientConnection, String> {
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned()).map_err(|cause| cause.to_string())?;
     ClientConnection::new(Arc::new(config), name).map_err(|cause| cause.to_string())
+}
+
+/// The client's end of a connection to the configuration server of this authority, wherever it is, with a certificate
+/// of our own.
+pub(crate) fn registered(
+    ca: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConnection, String> {
+    let text = |cause: Error| cause.to_string();
+    let mut roots = RootCertStore::empty();
+    roots.add(ca).map_err(text)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(text)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key)
+        .map_err(text)?;
+    let name = ServerName::try_from(SERVER_NAME).map_err(|cause| cause.to_string())?;
+    ClientConnection::new(Arc::new(config), name).map_err(text)
 }
 
 /// Takes every certificate; the server must still have its key.

@@ -1,0 +1,119 @@
+//! The routes, and how answers look.
+
+use super::{Peer, Shared, certificates, registration};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use control_api::registration::{FINISH_PATH, MAX_BODY, RENEW_PATH, START_PATH, UNREGISTER_PATH, decode};
+use control_api::{ApiError, ErrorCode, PRODUCT, ServerVersion, VERSION_PATH};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A body, or why there is none.
+type Received = Result<Bytes, BytesRejection>;
+
+/// All routes, for one connection.
+pub(super) fn routes(shared: Arc<Shared>, peer: Arc<Peer>) -> Router {
+    let here = Here { shared, peer };
+    Router::new()
+        .route(VERSION_PATH, get(here.clone().version()))
+        .route(START_PATH, post(here.clone().call(registration::start)))
+        .route(FINISH_PATH, post(here.clone().call(registration::finish)))
+        .route(RENEW_PATH, post(here.clone().call(certificates::renew)))
+        .route(UNREGISTER_PATH, post(here.call(certificates::end)))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// What a handler knows beside the request.
+#[derive(Clone)]
+pub(super) struct Here {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: Arc<Peer>,
+}
+
+impl Here {
+    fn version(self) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + 'static {
+        move || {
+            let version = self.shared.environment.version.clone();
+            std::future::ready(answer(Ok(ServerVersion { product: PRODUCT.to_owned(), version })))
+        }
+    }
+
+    /// Makes a handler of bodies out of one of requests.
+    fn call<T, A, F>(
+        self,
+        handler: fn(Here, T) -> F,
+    ) -> impl Fn(Received) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + 'static
+    where
+        T: DeserializeOwned + Send + 'static,
+        A: Serialize + 'static,
+        F: Future<Output = Result<A, ApiError>> + Send + 'static,
+    {
+        move |body: Received| {
+            let here = self.clone();
+            Box::pin(async move {
+                match request(body) {
+                    Ok(request) => answer(handler(here, request).await),
+                    Err(refused) => answer::<A>(Err(refused)),
+                }
+            })
+        }
+    }
+}
+
+fn request<T: DeserializeOwned>(body: Received) -> Result<T, ApiError> {
+    let body = body.map_err(|cause| bad_request(cause.body_text()))?;
+    decode(&body).map_err(bad_request)
+}
+
+/// The refusal of a request that has not its form.
+pub(super) fn bad_request(why: impl std::fmt::Display) -> ApiError {
+    ApiError::new(
+        ErrorCode::BadRequest,
+        "the request",
+        "it is not understood",
+        why,
+        "install the same release on both machines; docs/formats/registration.md describes each request",
+    )
+}
+
+/// What is answered when the server itself fails; what failed is in its log.
+pub(super) fn internal(error: &anyhow::Error) -> ApiError {
+    tracing::error!("{error:#}");
+    ApiError::new(
+        ErrorCode::Internal,
+        "the configuration server",
+        "it could not do what it was asked",
+        "something failed there",
+        "look into its log (journalctl -u master-target-configserver), then try again",
+    )
+}
+
+async fn not_found(uri: Uri) -> Response {
+    answer::<()>(Err(ApiError::new(
+        ErrorCode::NotFound,
+        uri.path().chars().take(100).collect::<String>(),
+        "there is nothing under this path and method",
+        "this version of the configuration server does not know it",
+        "compare the versions of both machines",
+    )))
+}
+
+fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> Response {
+    let (status, body) = match &outcome {
+        Ok(answer) => (200, serde_json::to_vec(answer)),
+        Err(refused) => (refused.code.status(), serde_json::to_vec(refused)),
+    };
+    let mut response = Response::new(Body::from(body.unwrap_or_default()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,85 @@
+//! The state folder: what the first start makes, and the passphrase.
+
+use anyhow::{Context, Result};
+use block_device::durable_file;
+use control_api::registration::Passphrase;
+use rand_core::OsRng;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Name of the file that holds the passphrase.
+pub const PASSPHRASE_FILE: &str = "connection.passphrase";
+
+/// Makes the folder when it is missing.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the state folder {}; change state_folder", folder.display()))
+}
+
+/// The passphrase in a state folder. It is read anew for each handshake, so a rotation holds at once.
+pub(crate) fn passphrase(folder: &Path) -> Result<Passphrase> {
+    let path = file(folder);
+    let remedy = "mt-configserver passphrase rotate makes a new one";
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the passphrase in {}; {remedy}", path.display()))?;
+    Passphrase::parse(&text).with_context(|| format!("no passphrase in {}; {remedy}", path.display()))
+}
+
+/// Makes a passphrase when there is none yet; true when one was made.
+pub(crate) fn ensure_passphrase(folder: &Path) -> Result<bool> {
+    let missing = !file(folder).exists();
+    if missing {
+        rotate_passphrase(folder)?;
+    }
+    Ok(missing)
+}
+
+/// Replaces the passphrase. Who is registered stays registered.
+pub(crate) fn rotate_passphrase(folder: &Path) -> Result<Passphrase> {
+    let passphrase = Passphrase::generate(&mut OsRng);
+    let path = file(folder);
+    durable_file::replace(&path, format!("{}\n", passphrase.reveal()).as_bytes(), 0o600)
+        .and_then(|()| give_to_owner_of(folder, &path))
+        .with_context(|| format!("cannot write {}; the old passphrase still holds", path.display()))?;
+    Ok(passphrase)
+}
+
+/// Root may type a command; the server, which runs as another user, has to read what it wrote.
+fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
+    let (owner, own) = (std::fs::metadata(folder)?, std::fs::metadata(path)?);
+    match (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
+        true => Ok(()),
+        false => chown(path, Some(owner.uid()), Some(owner.gid())),
+    }
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join(PASSPHRASE_FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_passphrase_is_made_once_and_only_its_owner_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(ensure_passphrase(folder.path()).unwrap());
+        assert!(!ensure_passphrase(folder.path()).unwrap());
+        let first = passphrase(folder.path()).unwrap();
+        assert_eq!(std::fs::metadata(file(folder.path())).unwrap().mode() & 0o777, 0o600);
+        assert_ne!(rotate_passphrase(folder.path()).unwrap(), first);
+        assert_ne!(passphrase(folder.path()).unwrap(), first);
+        assert_eq!(std::fs::metadata(file(folder.path())).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_passphrase_that_is_gone_is_named_with_its_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", passphrase(folder.path()).unwrap_err());
+        assert!(error.contains("connection.passphrase") && error.contains("passphrase rotate"), "{error}");
+    }
+}

@@ -1,0 +1,8 @@
+//! A configuration server and the hosts that register with it, over real sockets.
+
+mod errors;
+mod in_between;
+mod killed;
+mod life;
+mod secrets;
+mod support;

@@ -1,0 +1,92 @@
+//! The identity that this machine was given when it registered: followed and renewed.
+
+use anyhow::Result;
+use block_device::System;
+use control_api::registration::HostKind;
+use registration::Identity;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use transport::tls::{ServerTls, TlsFiles};
+
+/// How often it is looked whether there is an identity, or another one.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has to be renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(3600);
+
+/// The identity in the files; `None` when there is none at all, as before this machine is registered.
+pub(crate) fn load(files: &TlsFiles) -> Result<Option<ServerTls>> {
+    if !files.certificate.exists() && !files.key.exists() {
+        tracing::warn!(
+            "this machine is not registered, so no source is let in: {} does not exist; run mtctl register",
+            files.certificate.display()
+        );
+        return Ok(None);
+    }
+    let tls = ServerTls::load(files)?;
+    for warning in tls.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(tls))
+}
+
+/// Hands on each new identity, and that there is none any more, for the connections that come later.
+pub(crate) async fn follow(files: TlsFiles, newer: watch::Sender<Option<ServerTls>>) {
+    let mut known = content(&files);
+    loop {
+        sleep(LOOK_EVERY).await;
+        let found = content(&files);
+        if found == known {
+            continue;
+        }
+        known = found;
+        match load(&files) {
+            Ok(identity) => {
+                if identity.is_some() {
+                    tracing::info!("this machine has a new certificate; sources are let in by it");
+                }
+                newer.send_replace(identity);
+            }
+            // Files that people place one by one go together only in the end.
+            Err(error) => tracing::warn!("the certificate files have changed, but cannot be used: {error}"),
+        }
+    }
+}
+
+fn content(files: &TlsFiles) -> [Option<Vec<u8>>; 3] {
+    [&files.certificate, &files.key, &files.ca].map(|path| std::fs::read(path).ok())
+}
+
+/// Renews the certificate long before it expires.
+pub(crate) async fn keep_valid(state_folder: PathBuf) {
+    loop {
+        let state = state_folder.clone();
+        match tokio::task::spawn_blocking(move || renew_if_due(&state)).await {
+            Ok(Ok(true)) => tracing::info!("the certificate of this machine was renewed"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!("the certificate of this machine was not renewed: {error:#}"),
+            Err(error) => tracing::error!("the certificate of this machine was not renewed: {error}"),
+        }
+        sleep(RENEW_EVERY).await;
+    }
+}
+
+fn renew_if_due(state: &Path) -> Result<bool> {
+    let Some(identity) = Identity::open(state)? else { return Ok(false) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if !registration::is_due(&identity.registration, crate::clock::nanos(now)) {
+        return Ok(false);
+    }
+    let name = identity.registration.name.clone();
+    registration::renew(state, this_host(Some(&name))?)?;
+    Ok(true)
+}
+
+/// This machine, as it describes itself to a configuration server.
+pub(crate) fn this_host(name: Option<&str>) -> Result<control_api::registration::Host> {
+    let options = crate::preflight::MachineOptions::host(Path::new(crate::config::DEFAULT_PATH), None);
+    let addresses = crate::preflight::addresses(&crate::preflight::Machine::new(options));
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(registration::host(&System::host(), HostKind::MasterTarget, name, version, addresses)?)
+}
