@@ -31,7 +31,7 @@ operating-system warning
 packages failed
 proxy failed
 raid-assembly failed
-retention-disk warning
+retention-disk failed
 retention-eligible cannot-tell
 retention-fstab failed
 retention-mounted failed

@@ -72,28 +72,13 @@ pub(crate) struct ItemReport {
 pub(crate) async fn run(target: Arc<MasterTarget>) {
     let mut steward = Steward::new(&target.items);
     loop {
-        sleep(EVERY).await;
         // One that is gone might not answer, and the bare folder is another volume.
-        if !target.volume.now().is_usable() {
+        if target.volume.now().is_usable() {
+            steward.tend(&target).await;
+        } else {
             target.retention.send_modify(|report| report.space = None);
-            continue;
         }
-        let requests = steward.requests(&target.items, target.clock.now());
-        let retention = &target.config.retention;
-        let place = Place { folder: retention.folder.clone(), trial: retention.trial_folder };
-        let mut looking = tokio::task::spawn_blocking(move || look(&place, requests));
-        let seen = match timeout(PATIENCE, &mut looking).await {
-            Ok(seen) => seen,
-            Err(_) => {
-                tracing::warn!("the retention volume has not answered for {} s", PATIENCE.as_secs());
-                target.retention.send_modify(|report| report.space = None);
-                looking.await
-            }
-        };
-        match seen {
-            Ok(sight) => steward.act(&target, &sight),
-            Err(error) => tracing::error!("a defect in looking at the retention volume: {error}"),
-        }
+        sleep(EVERY).await;
     }
 }
 
@@ -191,6 +176,26 @@ impl Steward {
             capacity: None,
             asked_at: None,
             next_consistent: 0,
+        }
+    }
+
+    /// Looks once, and acts on what it sees.
+    async fn tend(&mut self, target: &MasterTarget) {
+        let requests = self.requests(&target.items, target.clock.now());
+        let retention = &target.config.retention;
+        let place = Place { folder: retention.folder.clone(), trial: retention.trial_folder };
+        let mut looking = tokio::task::spawn_blocking(move || look(&place, requests));
+        let seen = match timeout(PATIENCE, &mut looking).await {
+            Ok(seen) => seen,
+            Err(_) => {
+                tracing::warn!("the retention volume has not answered for {} s", PATIENCE.as_secs());
+                target.retention.send_modify(|report| report.space = None);
+                looking.await
+            }
+        };
+        match seen {
+            Ok(sight) => self.act(target, &sight),
+            Err(error) => tracing::error!("a defect in looking at the retention volume: {error}"),
         }
     }
 
