@@ -1,5 +1,5 @@
 # about: volume groups and RAID arrays on replicas are neither activated nor assembled once LVM and mdadm are kept away
-# timeout: 600
+# timeout: 1200
 # disk: replica size=64M wwn=0x6000c29a00000301
 # disk: member size=64M wwn=0x6000c29a00000302
 # boots: 3
