@@ -1,5 +1,5 @@
 # about: mtctl check on a machine that is set up well reports exactly what is left: a newer kernel, no clock, short ids
-# timeout: 600
+# timeout: 900
 # controller: lsi
 # disk: ret size=1T wwn=0x6000c29a00000801
 # disk: replica size=64M wwn=0x6000c29a00000802

@@ -1,5 +1,5 @@
 # about: a volume of the old runbook, one under an alias, and the volume of a system that was installed anew are kept
-# timeout: 600
+# timeout: 900
 # disk: plain size=256M wwn=0x6000c29a00000f01
 # disk: alias size=256M wwn=0x6000c29a00000f02 paths=2
 . "$LAB/in/retention.sh"

@@ -1,5 +1,5 @@
 # about: another program fills the retention volume under load: the item waits or gives up old points, and goes on
-# timeout: 600
+# timeout: 900
 # disk: replica size=64M wwn=0x6000c29a00001001
 # disk: ret size=512M wwn=0x6000c29a00001002
 . "$LAB/in/replication.sh"

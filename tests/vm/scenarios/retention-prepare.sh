@@ -1,5 +1,5 @@
 # about: an empty disk becomes the retention volume, by its id, at every boot; while it is missing it is waited for
-# timeout: 600
+# timeout: 900
 # disk: ret size=512M wwn=0x6000c29a00000c01 paths=2
 # disk: replica size=64M wwn=0x6000c29a00000c02
 # boots: 3

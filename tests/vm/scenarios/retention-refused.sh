@@ -1,5 +1,5 @@
 # about: a disk that is used, or cannot serve, does not become the retention volume: each kind has its own reason
-# timeout: 600
+# timeout: 900
 # disk: mounted size=32M wwn=0x6000c29a00000d01
 # disk: swap size=32M wwn=0x6000c29a00000d02
 # disk: volume size=32M wwn=0x6000c29a00000d03
