@@ -48,13 +48,11 @@ is_open() {
     item_is "$1" resync-required
 }
 
-# refused ITEM TEXT: the daemon does not open the item's disk, and its reason has the text.
+# refused ITEM TEXT: the daemon does not open the item's disk, and its reason has the text. While it tries again it says that
+# it opens, so the reason is waited for.
 refused() {
-    local why
-    wait_until 90 eval "[ -n \"\$(item_field $1 detail)\" ]"
-    why=$(item_field "$1" detail)
-    note "$1: $why"
-    check "$1 is refused because of: $2" grep -qF -- "$2" <<<"$why"
+    wait_until 90 eval "item_field $1 detail | grep -qF -- '$2'"
+    note "$1: $(item_field "$1" detail)"
 }
 
 # works_over ID NUMBER: so many paths of the disk work.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Until QEMU has made its sockets.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// From power-on until the guest says hello. It takes half a minute, and several on a machine that is busy.
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// The guest stops a script that takes too long, and still collects its logs; then it is stopped itself.
 const GRACE: Duration = Duration::from_secs(60);
 /// How often to look whether QEMU is still there.
