@@ -76,7 +76,8 @@ pub(crate) async fn run(target: Arc<MasterTarget>) {
         if target.volume.now().is_usable() {
             steward.tend(&target).await;
         } else {
-            target.retention.send_modify(|report| report.space = None);
+            // Rates and alerts of before say nothing of it now.
+            target.retention.send_replace(Report::default());
         }
         sleep(EVERY).await;
     }
