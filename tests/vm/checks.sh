@@ -26,7 +26,7 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 END
     systemd-run --quiet --unit configuration-server python3 /run/server.py
-    wait_until 30 eval "ss -ltn | grep -q 127.0.0.1:443"
+    wait_until 30 eval "ss -ltn | grep 127.0.0.1:443"
 }
 
 # verdicts_are ARGUMENTS… <<END: the checks that do not pass are exactly these lines, `ID VERDICT`, in any order.

@@ -124,7 +124,7 @@ _name_at() {
         [ ! -e "$phy" ] || folder=${phy%/*}
     done
     [ "$folder" != "$controller" ] || folder=$(echo "$controller"/host*/target*:0:"$2")
-    found=$(find "$folder" -path "*/block/*" -prune 2>/dev/null | head -n 1)
+    found=$(find "$folder" -path "*/block/*" -prune -print -quit 2>/dev/null)
     if [ -z "$found" ] || [ ! -b "/dev/${found##*/}" ]; then
         sleep 0.2
         return 1

@@ -51,7 +51,7 @@ is_open() {
 # refused ITEM TEXT: the daemon does not open the item's disk, and its reason has the text. While it tries again it says that
 # it opens, so the reason is waited for.
 refused() {
-    wait_until 90 eval "item_field $1 detail | grep -qF -- '$2'"
+    wait_until 90 eval "item_field $1 detail | grep -F -- '$2'"
     note "$1: $(item_field "$1" detail)"
 }
 
@@ -111,7 +111,7 @@ start_load() {
 # bookmark ITEM NAME: sets one, and waits until it is a recovery point.
 bookmark() {
     check "a bookmark" mt-source bookmark "$2" --config "/etc/mt-source/$1.toml"
-    wait_until 60 eval "mtctl points $1 --bookmarks | grep -qw $2"
+    wait_until 60 eval "mtctl points $1 --bookmarks | grep -w $2"
 }
 
 # ends_as_source ITEM IMAGE DISK: failed over, its disk is what its source is.

@@ -5,9 +5,9 @@ OPTIONS=rw,nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-syst
 
 # wwid NAME: the SCSI id of a disk, as multipath names its map.
 wwid() {
-    local first
-    first=$(disk_of "$1" | head -n 1)
-    udevadm info -q property -n "/dev/$first" | sed -n 's/^ID_SERIAL=//p'
+    local paths
+    paths=$(disk_of "$1")
+    udevadm info -q property -n "/dev/${paths%%$'\n'*}" | sed -n 's/^ID_SERIAL=//p'
 }
 
 # mount_retention DISK: makes it the retention volume.

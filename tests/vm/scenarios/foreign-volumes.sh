@@ -6,7 +6,7 @@
 verdict() {
     { mtctl check --only "$1" --json || true; } | python3 -c "import json, sys; print(json.load(sys.stdin)['checks'][0]['verdict'])"
 }
-group_is_active() { dmsetup ls | grep -q guestgroup; }
+group_is_active() { dmsetup ls | grep guestgroup >/dev/null; }
 array_runs() { grep -q '^md' /proc/mdstat; }
 case $BOOT in
     1)

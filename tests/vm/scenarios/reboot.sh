@@ -5,7 +5,7 @@
 . "$LAB/in/replication.sh"
 id=36000c29a00000701
 root=$(basename "$(findmnt -no SOURCE /)")
-root_claimed() { find "/sys/block/$root/holders" -mindepth 1 | grep -q .; }
+root_claimed() { find "/sys/block/$root/holders" -mindepth 1 | grep . >/dev/null; }
 case $BOOT in
     1)
         fails mtctl disks --map "$root" --yes

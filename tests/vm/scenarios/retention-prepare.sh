@@ -94,7 +94,7 @@ case $BOOT in
         note "$(volume_field detail)"
         note "web01: $(item_field web01 state): $(item_field web01 detail)"
         fails is_mounted
-        no_job() { ! systemctl list-jobs | grep -q mnt-retention; }
+        no_job() { ! systemctl list-jobs | grep mnt-retention >/dev/null; }
         wait_until 90 no_job
         expect_eq "nothing is written below the mount point" "" "$(ls -A /mnt/retention)"
         host attach ret
