@@ -29,6 +29,12 @@ pub enum ErrorCode {
     NameTaken,
     /// The host has no valid certificate of this configuration server. Status 401.
     NotRegistered,
+    /// Nobody has logged in, or the session has ended. Status 401.
+    NotLoggedIn,
+    /// The user may not do this, or the request did not come from the portal's own page. Status 403.
+    Forbidden,
+    /// It does not go with what is there, such as a name that is taken. Status 409.
+    Conflict,
     /// The configuration server could not do it. Status 500.
     Internal,
     /// One that this version does not know.
@@ -41,10 +47,14 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             ErrorCode::BadRequest | ErrorCode::Unknown => 400,
-            ErrorCode::NotRegistered => 401,
-            ErrorCode::WrongPassphrase => 403,
+            ErrorCode::NotRegistered | ErrorCode::NotLoggedIn => 401,
+            ErrorCode::WrongPassphrase | ErrorCode::Forbidden => 403,
             ErrorCode::NotFound => 404,
-            ErrorCode::ClockSkew | ErrorCode::VersionTooNew | ErrorCode::Clone | ErrorCode::NameTaken => 409,
+            ErrorCode::ClockSkew
+            | ErrorCode::VersionTooNew
+            | ErrorCode::Clone
+            | ErrorCode::NameTaken
+            | ErrorCode::Conflict => 409,
             ErrorCode::LockedOut => 429,
             ErrorCode::Internal => 500,
             ErrorCode::Busy => 503,

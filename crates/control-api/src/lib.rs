@@ -1,7 +1,8 @@
 //! What daemons, their command lines and the configuration server say to each other, as types.
 //!
 //! There are two APIs. The one of a configuration server is JSON over HTTPS: [`ServerVersion`], [`registration`] with its
-//! handshake, and [`ApiError`] for everything that is refused. The local one is described here.
+//! handshake, [`agent`] for what registered hosts tell, and [`ApiError`] for everything that is refused. The local one is
+//! described here.
 //!
 //! The master target listens on a Unix socket that only root can open. A client sends one [`Request`] as one line
 //! of JSON; the daemon answers with lines of JSON, each one a [`Reply`]: any number of [`Reply::Progress`], then
@@ -16,11 +17,13 @@
 //! Nothing here opens a socket or reads a clock. Times are nanoseconds since the Unix epoch; [`time`] turns them
 //! into RFC 3339 and back, since that is how people write them.
 
+pub mod agent;
 mod api_error;
 mod local;
 mod point;
 pub mod registration;
 mod server_version;
+mod severity;
 mod status;
 pub mod time;
 
@@ -31,6 +34,7 @@ pub use local::{
 };
 pub use point::{Bookmark, Point, PointSelector, PointSelectorError};
 pub use server_version::{PRODUCT, Release, ServerVersion, VERSION_PATH};
+pub use severity::Severity;
 pub use status::{
     Alert, AlertKind, DiskStatus, ItemState, ItemStatus, RetentionState, RetentionStatus, StartReport, Status,
 };

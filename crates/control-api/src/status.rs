@@ -2,6 +2,7 @@
 
 use crate::local::Progress;
 use crate::point::Point;
+use crate::severity::Severity;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -227,6 +228,32 @@ pub enum AlertKind {
     Fenced,
     /// The item no longer follows its source.
     ResyncRequired,
+}
+
+impl AlertKind {
+    /// How bad it is: critical means that recovery points are being lost, or no new ones are made.
+    pub fn severity(self) -> Severity {
+        match self {
+            AlertKind::RetentionLost | AlertKind::Fenced | AlertKind::ResyncRequired => Severity::Critical,
+            AlertKind::RpoExceeded
+            | AlertKind::WindowShrunk
+            | AlertKind::RetentionFilling
+            | AlertKind::ApplicationConsistentOverdue => Severity::Warning,
+        }
+    }
+
+    /// As it stands in JSON.
+    pub fn id(self) -> &'static str {
+        match self {
+            AlertKind::RpoExceeded => "rpo-exceeded",
+            AlertKind::WindowShrunk => "window-shrunk",
+            AlertKind::RetentionFilling => "retention-filling",
+            AlertKind::RetentionLost => "retention-lost",
+            AlertKind::ApplicationConsistentOverdue => "application-consistent-overdue",
+            AlertKind::Fenced => "fenced",
+            AlertKind::ResyncRequired => "resync-required",
+        }
+    }
 }
 
 /// Something that needs attention.

@@ -1,34 +1,35 @@
 //! The routes, and how answers look.
 
 use super::{Peer, Shared, certificates, registration};
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use control_api::registration::{FINISH_PATH, MAX_BODY, RENEW_PATH, START_PATH, UNREGISTER_PATH, decode};
 use control_api::{ApiError, ErrorCode, PRODUCT, ServerVersion, VERSION_PATH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A body, or why there is none.
 type Received = Result<Bytes, BytesRejection>;
 
-/// All routes, for one connection.
-pub(super) fn routes(shared: Arc<Shared>, peer: Arc<Peer>) -> Router {
-    let here = Here { shared, peer };
+/// All routes.
+pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route(VERSION_PATH, get(here.clone().version()))
-        .route(START_PATH, post(here.clone().call(registration::start)))
-        .route(FINISH_PATH, post(here.clone().call(registration::finish)))
-        .route(RENEW_PATH, post(here.clone().call(certificates::renew)))
-        .route(UNREGISTER_PATH, post(here.call(certificates::end)))
+        .route(VERSION_PATH, get(version))
+        .route(START_PATH, post(call(registration::start)))
+        .route(FINISH_PATH, post(call(registration::finish)))
+        .route(RENEW_PATH, post(call(certificates::renew)))
+        .route(UNREGISTER_PATH, post(call(certificates::end)))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(shared)
 }
 
 /// What a handler knows beside the request.
@@ -38,33 +39,31 @@ pub(super) struct Here {
     pub(super) peer: Arc<Peer>,
 }
 
-impl Here {
-    fn version(self) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + 'static {
-        move || {
-            let version = self.shared.environment.version.clone();
-            std::future::ready(answer(Ok(ServerVersion { product: PRODUCT.to_owned(), version })))
-        }
-    }
+async fn version(State(shared): State<Arc<Shared>>) -> Response {
+    let version = shared.environment.version.clone();
+    answer(Ok(ServerVersion { product: PRODUCT.to_owned(), version }))
+}
 
-    /// Makes a handler of bodies out of one of requests.
-    fn call<T, A, F>(
-        self,
-        handler: fn(Here, T) -> F,
-    ) -> impl Fn(Received) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + 'static
-    where
-        T: DeserializeOwned + Send + 'static,
-        A: Serialize + 'static,
-        F: Future<Output = Result<A, ApiError>> + Send + 'static,
-    {
-        move |body: Received| {
-            let here = self.clone();
-            Box::pin(async move {
-                match request(body) {
-                    Ok(request) => answer(handler(here, request).await),
-                    Err(refused) => answer::<A>(Err(refused)),
-                }
-            })
-        }
+/// Makes a handler of bodies out of one of requests.
+fn call<T, A, F>(
+    handler: fn(Here, T) -> F,
+) -> impl Fn(State<Arc<Shared>>, Extension<Arc<Peer>>, Received) -> Pin<Box<dyn Future<Output = Response> + Send>>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    T: DeserializeOwned + Send + 'static,
+    A: Serialize + 'static,
+    F: Future<Output = Result<A, ApiError>> + Send + 'static,
+{
+    move |State(shared), Extension(peer), body| {
+        Box::pin(async move {
+            match request(body) {
+                Ok(request) => answer(handler(Here { shared, peer }, request).await),
+                Err(refused) => answer::<A>(Err(refused)),
+            }
+        })
     }
 }
 

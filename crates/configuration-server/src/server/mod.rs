@@ -2,10 +2,11 @@
 //!
 //! Each connection is a task: TLS handshake, then one HTTP request after the other, each answered by the same routes.
 //! What belongs to a connection, its exporter, the client's certificate and the registration that was begun on it, is
-//! in its [`Peer`]. Nothing blocks: what needs the database waits for the store's thread.
+//! in its [`Peer`], which goes with each request. Nothing blocks: what needs the database waits for the store's thread.
 
 mod api;
 mod certificates;
+mod changes;
 mod limits;
 mod registration;
 mod tls;
@@ -15,8 +16,12 @@ use crate::config::Config;
 use crate::store::Store;
 use crate::{state, store};
 use anyhow::{Context, Result};
+use axum::Router;
+use changes::Changes;
 use control_api::registration::{EXPORTER_LABEL, EXPORTER_LENGTH, Hex};
 use control_api::time::{SECOND, Time};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use limits::Places;
@@ -72,6 +77,7 @@ pub(crate) struct Shared {
     store: Store,
     authority: Arc<Authority>,
     places: Arc<Places>,
+    changes: Changes,
 }
 
 impl Shared {
@@ -126,8 +132,15 @@ pub async fn serve(
     let address = listener.local_addr().context("the socket has no address")?;
     let fingerprint = Hex(authority.fingerprint());
     tracing::info!(%address, authority = %fingerprint, version = environment.version, "started");
-    let shared =
-        Arc::new(Shared { config, environment, store, authority, places: Arc::new(Places::default()) });
+    let shared = Arc::new(Shared {
+        config,
+        environment,
+        store,
+        authority,
+        places: Arc::new(Places::default()),
+        changes: Changes::default(),
+    });
+    let routes = api::routes(shared.clone());
     let renewing = tokio::spawn(identity.clone().keep_new(shared.environment.clock));
     let watchdog = tokio::spawn(keep_systemd_informed());
     let (stopping, stopped) = watch::channel(false);
@@ -135,7 +148,7 @@ pub async fn serve(
     notify(&[NotifyState::Ready]);
     tokio::select! {
         () = stop => {}
-        () = accept(listener, &identity, &shared, &stopped, &mut connections) => {}
+        () = accept(listener, &identity, &shared, &routes, &stopped, &mut connections) => {}
     }
     notify(&[NotifyState::Stopping]);
     renewing.abort();
@@ -150,6 +163,7 @@ async fn accept(
     listener: TcpListener,
     identity: &Identity,
     shared: &Arc<Shared>,
+    routes: &Router,
     stopped: &watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) {
@@ -167,11 +181,12 @@ async fn accept(
             tracing::warn!(peer = %address, "connection closed: too many at once");
             continue;
         };
-        let (acceptor, shared, stopped) = (identity.acceptor(), shared.clone(), stopped.clone());
+        let (acceptor, stopped) = (identity.acceptor(), stopped.clone());
+        let (shared, routes) = (shared.clone(), routes.clone());
         let span = tracing::info_span!("connection", peer = %address);
         connections.spawn(
             async move {
-                attend(socket, address, acceptor, shared, stopped).await;
+                attend(socket, address, acceptor, shared, routes, stopped).await;
                 drop(place);
             }
             .instrument(span),
@@ -185,6 +200,7 @@ async fn attend(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     shared: Arc<Shared>,
+    routes: Router,
     mut stopped: watch::Receiver<bool>,
 ) {
     let _ = socket.set_nodelay(true);
@@ -197,7 +213,12 @@ async fn attend(
         Ok(peer) => Arc::new(peer),
         Err(error) => return tracing::warn!("closed: {error}"),
     };
-    let service = TowerToHyperService::new(api::routes(shared.clone(), peer.clone()));
+    let routes = TowerToHyperService::new(routes);
+    let at_the_other_end = peer.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(at_the_other_end.clone());
+        routes.call(request)
+    });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_LIMIT);
     let connection = http.serve_connection(TokioIo::new(stream), service);

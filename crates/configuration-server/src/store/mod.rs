@@ -1,10 +1,14 @@
 //! What the configuration server remembers, in SQLite.
 //!
-//! One thread owns the connection and does one piece of work after the other, so the tasks of the server never wait
-//! for a disk. Commands that are typed open the same file by themselves; SQLite keeps the two apart.
+//! Three threads own a connection each and do one piece of work after the other, so the tasks of the server never wait
+//! for a disk. `with` writes what must survive a loss of power, and returns when it is durable. `note` writes what the
+//! next heartbeat tells anew: it survives the end of the program, and is not waited for on the disk, so that hundreds of
+//! hosts do not cost hundreds of syncs. `read` only reads, and waits for neither. Commands that are typed open the same
+//! file by themselves; SQLite keeps them apart.
 
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod events;
 pub(crate) mod hosts;
 pub(crate) mod schema;
 
@@ -18,36 +22,81 @@ const QUEUE: usize = 64;
 
 type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The way to the thread that owns the database; it ends when the last of these is dropped.
+/// The ways to the threads that own the database; they end when the last of these is dropped.
 #[derive(Clone)]
 pub(crate) struct Store {
-    queue: mpsc::Sender<Work>,
+    durable: Thread,
+    quick: Thread,
+    reader: Thread,
 }
 
 impl Store {
-    /// Opens the database at `path` on a thread of its own.
+    /// Opens the database at `path`.
     pub(crate) fn open(path: &Path) -> Result<Store> {
-        let mut connection = schema::open(path)?;
+        let durable = schema::open(path)?;
+        let quick = schema::open(path)?;
+        quick.pragma_update(None, "synchronous", "NORMAL")?;
+        let reader = schema::open(path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        Ok(Store {
+            durable: Thread::start("store", durable)?,
+            quick: Thread::start("store-notes", quick)?,
+            reader: Thread::start("store-reader", reader)?,
+        })
+    }
+
+    /// Has the database changed; what was written is durable when this returns.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.durable.run(work).await
+    }
+
+    /// Has the database changed by what can be told again; a loss of power may take the last of it.
+    pub(crate) async fn note<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.quick.run(work).await
+    }
+
+    /// Reads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.reader.run(work).await
+    }
+}
+
+/// The way to one thread.
+#[derive(Clone)]
+struct Thread {
+    queue: mpsc::Sender<Work>,
+}
+
+impl Thread {
+    fn start(name: &str, mut connection: Connection) -> Result<Thread> {
         let (queue, mut work) = mpsc::channel::<Work>(QUEUE);
         std::thread::Builder::new()
-            .name("store".into())
+            .name(name.into())
             .spawn(move || {
                 while let Some(work) = work.blocking_recv() {
                     work(&mut connection);
                 }
             })
-            .context("cannot start the thread of the store")?;
-        Ok(Store { queue })
+            .context("cannot start a thread of the store")?;
+        Ok(Thread { queue })
     }
 
-    /// Has the thread do something with the database; what it wrote is durable when this returns.
-    pub(crate) async fn with<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, outcome) = oneshot::channel();
         let work: Work = Box::new(move |connection| drop(sender.send(work(connection))));
-        self.queue.send(work).await.ok().context("the thread of the store has ended")?;
-        outcome.await.context("the thread of the store has ended")?
+        self.queue.send(work).await.ok().context("a thread of the store has ended")?;
+        outcome.await.context("a thread of the store has ended")?
     }
 }

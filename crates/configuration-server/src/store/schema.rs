@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
 
-const STEPS: [&str; 1] = [include_str!("schema/0001.sql")];
+const STEPS: [&str; 2] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// How long one program waits for another that writes.
 const BUSY: Duration = Duration::from_secs(10);
@@ -48,10 +48,13 @@ mod tests {
     use super::*;
 
     /// What each earlier schema may hold, and has to hold afterwards: a host that is registered.
-    const CONTENT: [&str; STEPS.len()] =
-        ["INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', \
-                                           '9.4.0', '10.0.0.5', 1, NULL);
-                                           INSERT INTO certificate VALUES (1, 7, '01', x'aa', x'bb', 1, 2);"];
+    const CONTENT: [&str; STEPS.len()] = [
+        "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
+         INSERT INTO certificate VALUES (1, 7, '01', x'aa', x'bb', 1, 2);",
+        "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
+         INSERT INTO certificate VALUES (1, 7, '01', x'aa', x'bb', 1, 2);
+         INSERT INTO report VALUES (7, 1, 1, '{}');",
+    ];
 
     #[test]
     fn each_earlier_schema_becomes_todays_and_keeps_its_hosts() {
@@ -76,10 +79,10 @@ mod tests {
     fn a_step_that_fails_leaves_everything_as_it_was() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, &STEPS).unwrap();
-        let steps = [STEPS[0], "CREATE TABLE half (a INTEGER); nonsense"];
+        let steps = [STEPS[0], STEPS[1], "CREATE TABLE half (a INTEGER); nonsense"];
         assert!(migrate(&mut connection, &steps).is_err());
         let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, 1);
+        assert_eq!(version, STEPS.len());
         assert!(connection.execute_batch("SELECT * FROM half").is_err());
     }
 
@@ -89,6 +92,6 @@ mod tests {
         let path = folder.path().join("store.sqlite");
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = format!("{:#}", open(&path).unwrap_err());
-        assert!(error.contains("newer mt-configserver (schema 99; this one knows 1)"), "{error}");
+        assert!(error.contains("newer mt-configserver (schema 99; this one knows 2)"), "{error}");
     }
 }

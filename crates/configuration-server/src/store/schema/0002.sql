@@ -1,0 +1,129 @@
+-- What each host last told of itself: a heartbeat, without its items, as JSON. "connected" is 0 when none came for
+-- too long.
+CREATE TABLE report (
+    host INTEGER PRIMARY KEY REFERENCES host (id),
+    received INTEGER NOT NULL,
+    connected INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+
+-- Policies that items may have. Times in seconds.
+CREATE TABLE policy (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    window_seconds INTEGER NOT NULL,
+    rpo_threshold_seconds INTEGER NOT NULL,
+    application_consistent_every_seconds INTEGER NOT NULL
+) STRICT;
+INSERT INTO policy VALUES (1, 'Failback', 86400, 900, 3600);
+
+-- Items that are failed over together.
+CREATE TABLE item_group (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE
+) STRICT;
+
+-- The replicated items, as their master targets last told. "body" is an ItemStatus, "points" its newest bookmarks, both
+-- JSON; "gone" is when its master target stopped telling of it.
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY,
+    host INTEGER NOT NULL REFERENCES host (id),
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    -- The severity of its worst alert: info, warning or critical.
+    health TEXT NOT NULL,
+    rpo_seconds INTEGER,
+    body TEXT NOT NULL,
+    points TEXT,
+    reported INTEGER NOT NULL,
+    gone INTEGER,
+    policy INTEGER NOT NULL DEFAULT 1 REFERENCES policy (id),
+    item_group INTEGER REFERENCES item_group (id),
+    UNIQUE (host, name)
+) STRICT;
+CREATE INDEX item_name ON item (name);
+
+-- The recovery point objective of each item over the last day, one row for each five minutes: the worst of them.
+CREATE TABLE sample (
+    item INTEGER NOT NULL REFERENCES item (id),
+    -- Five minutes since the Unix epoch.
+    slot INTEGER NOT NULL,
+    rpo_seconds INTEGER,
+    bytes_per_second INTEGER NOT NULL,
+    PRIMARY KEY (item, slot)
+) STRICT, WITHOUT ROWID;
+
+-- What hosts were ordered to do. "body" is a JobKind, "report" the newest JobReport, both JSON.
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,
+    host INTEGER NOT NULL REFERENCES host (id),
+    -- The item that it is about, when it is known here.
+    item INTEGER REFERENCES item (id),
+    body TEXT NOT NULL,
+    state TEXT NOT NULL,
+    ordered INTEGER NOT NULL,
+    ordered_by TEXT NOT NULL,
+    ended INTEGER,
+    -- Who wants it to be given up.
+    cancelled_by TEXT,
+    report TEXT
+) STRICT;
+CREATE INDEX job_open ON job (host) WHERE ended IS NULL;
+CREATE INDEX job_item ON job (item);
+
+-- What happened.
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time INTEGER NOT NULL,
+    severity TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    -- The host, item or user that it is about, by name.
+    object TEXT NOT NULL,
+    what TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    next TEXT NOT NULL,
+    host INTEGER REFERENCES host (id),
+    item INTEGER REFERENCES item (id)
+) STRICT;
+
+-- What needs attention, or did. "key" names it once: while it is not cleared, it is not raised again.
+CREATE TABLE alert (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    raised INTEGER NOT NULL,
+    cleared INTEGER,
+    -- The event that raised it, which tells what it is about.
+    event INTEGER NOT NULL REFERENCES event (id)
+) STRICT;
+CREATE UNIQUE INDEX alert_raised ON alert (key) WHERE cleared IS NULL;
+
+-- Who may use the portal. "password" is a PHC string.
+CREATE TABLE user (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    role TEXT NOT NULL,
+    password TEXT NOT NULL,
+    made INTEGER NOT NULL,
+    -- The last time that somebody logged in.
+    seen INTEGER
+) STRICT;
+
+-- Who is logged in. "token" is the SHA-256 of what the browser holds.
+CREATE TABLE session (
+    token BLOB PRIMARY KEY,
+    user INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    address TEXT NOT NULL,
+    begun INTEGER NOT NULL,
+    used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How far the events have been delivered to each channel: mail or a webhook.
+CREATE TABLE delivery (
+    channel TEXT PRIMARY KEY,
+    -- The last event that arrived, or was not for it.
+    event INTEGER NOT NULL,
+    -- Attempts in vain since then, and what the last one said.
+    failures INTEGER NOT NULL,
+    why TEXT
+) STRICT;
