@@ -9,7 +9,9 @@
 pub(crate) mod attempts;
 pub(crate) mod audit;
 pub(crate) mod events;
+pub(crate) mod groups;
 pub(crate) mod hosts;
+pub(crate) mod policies;
 pub(crate) mod schema;
 
 use anyhow::{Context, Result};
