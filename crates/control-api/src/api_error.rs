@@ -13,6 +13,8 @@ pub enum ErrorCode {
     BadRequest,
     /// There is nothing under this path. Status 404.
     NotFound,
+    /// There is something under this path, but not by this method. Status 405.
+    MethodNotAllowed,
     /// Too many requests at once. Status 503.
     Busy,
     /// The passphrase was not proved, or somebody is in between. Status 403.
@@ -50,6 +52,7 @@ impl ErrorCode {
             ErrorCode::NotRegistered | ErrorCode::NotLoggedIn => 401,
             ErrorCode::WrongPassphrase | ErrorCode::Forbidden => 403,
             ErrorCode::NotFound => 404,
+            ErrorCode::MethodNotAllowed => 405,
             ErrorCode::ClockSkew
             | ErrorCode::VersionTooNew
             | ErrorCode::Clone

@@ -1,12 +1,12 @@
 //! The routes, and how answers look.
 
+use super::routes::Routes;
 use super::{Peer, Shared, certificates, registration};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::Response;
-use axum::routing::{get, post};
 use axum::{Extension, Router};
 use control_api::registration::{FINISH_PATH, MAX_BODY, RENEW_PATH, START_PATH, UNREGISTER_PATH, decode};
 use control_api::{ApiError, ErrorCode, PRODUCT, ServerVersion, VERSION_PATH};
@@ -18,18 +18,24 @@ use std::sync::Arc;
 /// A body, or why there is none.
 type Received = Result<Bytes, BytesRejection>;
 
-/// All routes.
-pub(super) fn routes(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route(VERSION_PATH, get(version))
-        .route(START_PATH, post(call(registration::start)))
-        .route(FINISH_PATH, post(call(registration::finish)))
-        .route(RENEW_PATH, post(call(certificates::renew)))
-        .route(UNREGISTER_PATH, post(call(certificates::end)))
+/// What answers each request.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    routes()
+        .into_router()
         .fallback(not_found)
-        .method_not_allowed_fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared)
+}
+
+/// All routes.
+fn routes() -> Routes {
+    Routes::default()
+        .get(VERSION_PATH, version)
+        .post(START_PATH, call(registration::start))
+        .post(FINISH_PATH, call(registration::finish))
+        .post(RENEW_PATH, call(certificates::renew))
+        .post(UNREGISTER_PATH, call(certificates::end))
 }
 
 /// What a handler knows beside the request.
@@ -99,13 +105,23 @@ async fn not_found(uri: Uri) -> Response {
     answer::<()>(Err(ApiError::new(
         ErrorCode::NotFound,
         uri.path().chars().take(100).collect::<String>(),
-        "there is nothing under this path and method",
+        "there is nothing under this path",
         "this version of the configuration server does not know it",
         "compare the versions of both machines",
     )))
 }
 
-fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> Response {
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    answer::<()>(Err(ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        uri.path().chars().take(100).collect::<String>(),
+        format!("there is no {} here", method.as_str().chars().take(20).collect::<String>()),
+        "this version of the configuration server does not know this method under this path",
+        "compare the versions of both machines; the header Allow names the methods",
+    )))
+}
+
+pub(super) fn answer<T: Serialize>(outcome: Result<T, ApiError>) -> Response {
     let (status, body) = match &outcome {
         Ok(answer) => (200, serde_json::to_vec(answer)),
         Err(refused) => (refused.code.status(), serde_json::to_vec(refused)),

@@ -9,6 +9,7 @@ mod certificates;
 mod changes;
 mod limits;
 mod registration;
+mod routes;
 mod tls;
 
 use crate::authority::Authority;
@@ -140,7 +141,7 @@ pub async fn serve(
         places: Arc::new(Places::default()),
         changes: Changes::default(),
     });
-    let routes = api::routes(shared.clone());
+    let routes = api::router(shared.clone());
     let renewing = tokio::spawn(identity.clone().keep_new(shared.environment.clock));
     let watchdog = tokio::spawn(keep_systemd_informed());
     let (stopping, stopped) = watch::channel(false);
