@@ -29,7 +29,8 @@ struct Arguments {
 enum Task {
     /// Installs what this machine lacks for the other commands, which all call it first.
     Setup,
-    /// Replicates a disk into a VMDK on this machine and proves it; `-- --help` tells the options.
+    /// Registers both ends, replicates a disk into a VMDK on this machine and proves it; with `--keep` everything is left
+    /// running to be looked at. `-- --help` tells the options.
     Demo {
         /// Passed on to the demo.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -81,8 +82,8 @@ fn run(task: Task) -> Result<()> {
             println!("everything is installed");
             Ok(())
         }
-        Task::Demo { arguments } => program::run("demo", &arguments),
-        Task::Bench { arguments } => program::run("bench", &arguments),
+        Task::Demo { arguments } => program::become_it("demo", &arguments),
+        Task::Bench { arguments } => program::become_it("bench", &arguments),
         Task::Test { no_skips } => test::run(no_skips),
         Task::Layers => layers::run(),
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),

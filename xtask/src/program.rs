@@ -1,13 +1,26 @@
 //! The programs that show and measure the product: built in release form with the product, then run.
 
-use crate::command::{cargo, run as run_command, target};
-use anyhow::Result;
+use crate::command::{cargo, run as run_command, shown, target};
+use anyhow::{Context, Result};
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Builds the package `name` with the product and runs its program.
 pub(crate) fn run(name: &str, arguments: &[OsString]) -> Result<()> {
-    let packages = ["-p", "daemon", "-p", "source-agent", "-p", name];
+    run_command(&mut built(name, arguments)?)
+}
+
+/// The same, with the program in our place: Ctrl-C is for it alone, and whoever waits for us waits for it.
+pub(crate) fn become_it(name: &str, arguments: &[OsString]) -> Result<()> {
+    let mut command = built(name, arguments)?;
+    Err(command.exec()).with_context(|| format!("cannot start {}", shown(&command)))
+}
+
+fn built(name: &str, arguments: &[OsString]) -> Result<Command> {
+    let packages = ["-p", "daemon", "-p", "source-agent", "-p", "configuration-server", "-p", name];
     run_command(cargo(&["build", "--release", "--locked", "--bins"]).args(packages))?;
-    run_command(Command::new(target().join("release").join(name)).args(arguments))
+    let mut command = Command::new(target().join("release").join(name));
+    command.args(arguments);
+    Ok(command)
 }

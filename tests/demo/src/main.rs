@@ -1,8 +1,11 @@
-//! The main job, shown and proved on this machine: a disk is replicated into a VMDK while it is being written, an
-//! old point is opened at once, the replica is rolled back and forward again, and each result is compared byte for
-//! byte by `qemu-img compare`. Exit status 0 means that all of it held.
+//! The main job, shown and proved on this machine: a configuration server starts, both ends register with it, a disk is
+//! replicated into a VMDK while it is being written, an old point is opened at once, the replica is rolled back and
+//! forward again, and each result is compared byte for byte by `qemu-img compare`. Exit status 0 means that all of it
+//! held.
 
 mod image;
+mod interrupt;
+mod register;
 mod report;
 mod scenario;
 mod writer;
@@ -23,9 +26,12 @@ struct Arguments {
     /// Folder to work in; target.vmdk is left there.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Folder with mtd, mtctl and mt-source.
+    /// Folder with mtd, mtctl, mt-source and mt-configserver.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
+    /// Leave everything running at the end, to be looked at, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,5 +51,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let programs = arguments.programs.clone().map_or_else(beside_us, Ok)?;
     let dir = arguments.dir.clone().unwrap_or_else(|| PathBuf::from("target/demo"));
-    scenario::run(&dir, &programs, arguments.source.as_deref(), &arguments.format)
+    scenario::run(&scenario::Order {
+        dir: &dir,
+        programs: &programs,
+        image: arguments.source.as_deref(),
+        create_type: &arguments.format,
+        keep: arguments.keep,
+    })
 }

@@ -38,7 +38,7 @@ impl Report {
     }
 
     /// Prints the table.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(&self) {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
         for (name, value) in &self.rows {

@@ -1,13 +1,15 @@
 //! The story of the demo.
 
 use crate::image::{SourceImage, check_file_system};
+use crate::interrupt::Interrupt;
+use crate::register;
 use crate::report::{Report, duration, rate};
 use crate::writer::Writer;
 use anyhow::{Context, Result, bail};
 use control_api::ItemState;
 use disk::Bytes;
 use rig::tools::{compare, copy, copy_of_held, qemu_format, run as run_tool};
-use rig::{Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions};
+use rig::{ConfigurationServer, Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions, free_port};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ const LONGEST: Duration = Duration::from_secs(1800);
 struct Demo {
     rig: Rig,
     report: Report,
+    configuration_server: ConfigurationServer,
     image: SourceImage,
     raw: PathBuf,
     replica: PathBuf,
@@ -27,9 +30,23 @@ struct Demo {
     written: u64,
 }
 
-/// Runs the demo in `dir` with our programs out of `programs`.
-pub(crate) fn run(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<()> {
-    let mut demo = Demo::prepare(dir, programs, image, create_type)?;
+/// What the demo is to show.
+pub(crate) struct Order<'a> {
+    /// Folder to work in.
+    pub(crate) dir: &'a Path,
+    /// Where our programs are.
+    pub(crate) programs: &'a Path,
+    /// Someone's image, if it is not to make a disk.
+    pub(crate) image: Option<&'a Path>,
+    /// Format of the replica.
+    pub(crate) create_type: &'a str,
+    /// Leave everything running at the end, until Ctrl-C.
+    pub(crate) keep: bool,
+}
+
+/// Runs the demo.
+pub(crate) fn run(order: &Order<'_>) -> Result<()> {
+    let mut demo = Demo::prepare(order)?;
     demo.initial_sync()?;
     let monday = demo.bookmark("monday")?;
     demo.keep_writing("A writer goes on while nobody looks", 2)?;
@@ -40,41 +57,42 @@ pub(crate) fn run(dir: &Path, programs: &Path, image: Option<&Path>, create_type
     demo.fail_over("monday", &monday)?;
     demo.fail_over("tuesday", &tuesday)?;
     demo.cancel()?;
-    demo.finish()
+    if order.keep { demo.keep() } else { demo.finish() }
 }
 
 impl Demo {
-    fn prepare(dir: &Path, programs: &Path, image: Option<&Path>, create_type: &str) -> Result<Demo> {
+    fn prepare(order: &Order<'_>) -> Result<Demo> {
         let mut report = Report::new();
-        clear(dir)?;
-        let rig = Rig::new(dir, programs)?;
+        clear(order.dir)?;
+        let mut rig = Rig::new(order.dir, order.programs)?;
         let (raw, replica) = (rig.folder.join("source.img"), rig.folder.join("target.vmdk"));
-        report.step("A disk to protect");
-        let image = match image {
-            Some(path) => SourceImage::copy_of(path, &raw)?,
-            None => SourceImage::make(&raw, &rig.folder)?,
-        };
-        let stored = stored_bytes(&raw)?;
-        report.note(&format!("{}: {}, {} of it stored", raw.display(), Bytes(image.size), Bytes(stored)));
-        if let Some(offset) = image.file_system {
-            check_file_system(&raw, offset)?;
-            report.proved("e2fsck finds nothing wrong with the file system on it");
-        }
-        report
-            .step("A master target (mtd) and a source agent (mt-source), talking TLS 1.3 with certificates");
+        let image = disk_to_protect(&mut report, order.image, &raw, &rig.folder)?;
+        let configuration_server = register::both(&mut report, &mut rig)?;
+        report.step("The master target (mtd) and the source agent (mt-source) start; they talk TLS 1.3");
         let disk = TargetDisk {
             id: DISK.into(),
             path: replica.clone(),
-            format: create_type.to_owned(),
+            format: order.create_type.to_owned(),
             size: image.size,
         };
         let port = free_port()?;
         let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
         let options = SourceOptions { port, disks: vec![(DISK.into(), raw.clone())], backlog_mib: 1024 };
         let source = Source::start(&rig, &options)?;
-        report.note(&format!("replica: {} ({create_type})", replica.display()));
-        let format = qemu_format(create_type);
-        Ok(Demo { rig, report, image, raw, replica, format, target, source, written: 0 })
+        report.note(&format!("replica: {} ({})", replica.display(), order.create_type));
+        let format = qemu_format(order.create_type);
+        Ok(Demo {
+            rig,
+            report,
+            configuration_server,
+            image,
+            raw,
+            replica,
+            format,
+            target,
+            source,
+            written: 0,
+        })
     }
 
     fn uri(&self) -> String {
@@ -93,6 +111,7 @@ impl Demo {
         let took = started.elapsed();
         let written = writer.finish()?;
         self.written += written;
+        self.report.proved("each let the other in by the certificate that it was given");
         self.report.note(&format!(
             "level after {}; {} received, {} written by fio meanwhile",
             duration(took),
@@ -206,12 +225,9 @@ impl Demo {
     }
 
     fn finish(mut self) -> Result<()> {
-        self.report.step("Both are stopped in order");
-        let status = self.target.status()?;
-        let item = status.items.first().context("mtd has no item")?;
-        let memory = [self.target.process().peak_memory()?, self.source.process().peak_memory()?];
-        self.source.process().stop()?;
-        self.target.process().stop()?;
+        self.report.step("All are stopped in order");
+        self.note_figures()?;
+        self.stop()?;
         let replica = self.replica.to_string_lossy();
         if self.format == "vmdk" {
             run_tool("qemu-img", &["check", "-q", "-f", "vmdk", &replica]).or_else(|error| {
@@ -228,15 +244,56 @@ impl Demo {
             &["compare", "-f", self.format, "-F", "raw", &replica, &self.raw.to_string_lossy()],
         )?;
         self.report.proved(&format!("{replica} equals the source, and qemu-img check finds nothing"));
-        let overwritten = Bytes(self.written);
-        self.report.figure("written by fio in all", overwritten.to_string());
+        self.report.finish();
+        Ok(())
+    }
+
+    /// What can be told only while all of them run.
+    fn note_figures(&mut self) -> Result<()> {
+        let status = self.target.status()?;
+        let item = status.items.first().context("mtd has no item")?;
+        self.report.figure("written by fio in all", Bytes(self.written).to_string());
         self.report.figure("journal", Bytes(item.journal_bytes).to_string());
         if let Some(rpo) = item.rpo(status.now) {
             self.report.figure("RPO at the end", duration(Duration::from_nanos(rpo)));
         }
-        self.report.figure("peak memory of mtd", Bytes(memory[0]).to_string());
-        self.report.figure("peak memory of mt-source", Bytes(memory[1]).to_string());
+        let memory = [
+            ("mtd", self.target.process().peak_memory()?),
+            ("mt-source", self.source.process().peak_memory()?),
+            ("mt-configserver", self.configuration_server.process().peak_memory()?),
+        ];
+        for (name, bytes) in memory {
+            self.report.figure(&format!("peak memory of {name}"), Bytes(bytes).to_string());
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.source.process().stop()?;
+        self.target.process().stop()?;
+        self.configuration_server.process().stop()
+    }
+
+    /// Leaves everything running until Ctrl-C or SIGTERM, then stops it in order.
+    fn keep(mut self) -> Result<()> {
+        self.note_figures()?;
         self.report.finish();
+        let interrupt = Interrupt::expect()?;
+        let folder = self.rig.folder.display();
+        println!(
+            "\nEverything keeps running, to be looked at:\n\n    \
+             portal        {}\n    \
+             mtctl         {} --socket {folder}/target/mtd.sock status\n    \
+             mt-source     {} status --config {folder}/source/mt-source.toml\n    \
+             all else      {folder}\n\nCtrl-C ends it.",
+            self.configuration_server.url(),
+            self.rig.program("mtctl")?.display(),
+            self.rig.program("mt-source")?.display(),
+        );
+        interrupt.wait()?;
+        println!("\nStopping.");
+        self.stop()?;
+        println!("All have ended. What they left is in {}.", self.rig.folder.display());
         Ok(())
     }
 
@@ -268,6 +325,26 @@ impl Demo {
     }
 }
 
+fn disk_to_protect(
+    report: &mut Report,
+    image: Option<&Path>,
+    raw: &Path,
+    folder: &Path,
+) -> Result<SourceImage> {
+    report.step("A disk to protect");
+    let image = match image {
+        Some(path) => SourceImage::copy_of(path, raw)?,
+        None => SourceImage::make(raw, folder)?,
+    };
+    let stored = stored_bytes(raw)?;
+    report.note(&format!("{}: {}, {} of it stored", raw.display(), Bytes(image.size), Bytes(stored)));
+    if let Some(offset) = image.file_system {
+        check_file_system(raw, offset)?;
+        report.proved("e2fsck finds nothing wrong with the file system on it");
+    }
+    Ok(image)
+}
+
 /// Removes what an earlier demo left, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     let marker = dir.join("made-by-the-demo");
@@ -286,8 +363,4 @@ fn clear(dir: &Path) -> Result<()> {
 
 fn stored_bytes(path: &Path) -> Result<u64> {
     Ok(std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(path)?) * 512)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,17 +1,24 @@
-//! Runs a master target and a source agent on this machine, as the processes that users run.
+//! Runs a master target, a source agent and a configuration server on this machine, as the processes that users run.
 //!
 //! The demo, the benchmarks and the tests with real processes share this crate. A [`Rig`] is a folder with
 //! certificates made for it and the programs to start; [`Target`] is a running `mtd`, [`Source`] a running
-//! `mt-source`. Both are stopped when dropped, can be killed with SIGKILL and started again, and tell their peak
-//! memory. [`tools`] runs the programs of other people that judge the results: qemu-img, fio, nbdcopy.
+//! `mt-source`, [`ConfigurationServer`] a running `mt-configserver`. All are stopped when dropped, can be killed with
+//! SIGKILL and started again, and tell their peak memory. What `mtd` and `mt-source` prove to each other is made by
+//! hand, until they were registered with a configuration server. [`tools`] runs the programs of other people that judge
+//! the results: qemu-img, fio, nbdcopy.
 
 mod certificates;
+mod configuration_server;
+mod identity;
+mod machine;
 mod process;
 mod source;
 mod target;
 pub mod tools;
 
 pub use certificates::Certificates;
+pub use configuration_server::ConfigurationServer;
+pub use identity::Identity;
 pub use process::Process;
 pub use source::{Source, SourceOptions};
 pub use target::{Target, TargetDisk, TargetOptions};
@@ -24,10 +31,14 @@ use std::time::{Duration, Instant};
 pub struct Rig {
     /// Everything is kept in here.
     pub folder: PathBuf,
-    /// Where `mtd`, `mtctl` and `mt-source` are.
+    /// Where `mtd`, `mtctl`, `mt-source` and `mt-configserver` are.
     pub programs: PathBuf,
-    /// What they prove to each other.
+    /// An authority made by hand, for those that are not registered.
     pub certificates: Certificates,
+    /// Who `mtd` proves to be.
+    pub target: Identity,
+    /// Who `mt-source` proves to be.
+    pub source: Identity,
     /// Name of the item that is replicated.
     pub item: String,
     /// Whether the retention volume may be a plain folder.
@@ -43,6 +54,8 @@ impl Rig {
         Ok(Rig {
             folder,
             programs: programs.canonicalize()?,
+            target: Identity::made(&certificates, "target.example"),
+            source: Identity::made(&certificates, "source.example"),
             certificates,
             item: "web01".into(),
             trial_folder: true,
@@ -57,6 +70,11 @@ impl Rig {
         }
         Ok(path)
     }
+}
+
+/// A port on the loopback interface that nobody listens at.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Waits until `probe` gives a value, and says what was waited for when it never does.

@@ -51,17 +51,15 @@ impl Source {
 
     fn configuration(rig: &Rig, options: &SourceOptions) -> String {
         let folder = rig.folder.join("source");
-        let (folder, certificates) = (folder.display(), &rig.certificates);
+        let folder = folder.display();
         let mut text = format!(
-            "item = \"{item}\"\ntarget = \"127.0.0.1:{port}\"\nserver_name = \"target.example\"\n\
+            "item = \"{item}\"\ntarget = \"127.0.0.1:{port}\"\nserver_name = \"{target}\"\n\
              state_folder = \"{folder}/state\"\nsocket = \"{folder}/mt-source.sock\"\n\
-             [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
-             [nbd]\nlisten = \"unix:{folder}/nbd.sock\"\n[limits]\nbacklog_mib = {backlog}\n",
+             {tls}[nbd]\nlisten = \"unix:{folder}/nbd.sock\"\n[limits]\nbacklog_mib = {backlog}\n",
             item = rig.item,
             port = options.port,
-            certificate = certificates.certificate("source.example").display(),
-            key = certificates.key("source.example").display(),
-            ca = certificates.ca().display(),
+            target = rig.target.name,
+            tls = rig.source.section(),
             backlog = options.backlog_mib,
         );
         for (id, path) in &options.disks {

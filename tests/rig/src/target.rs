@@ -71,18 +71,16 @@ impl Target {
 
     fn configuration(rig: &Rig, options: &TargetOptions) -> String {
         let folder = rig.folder.join("target");
-        let (folder, certificates) = (folder.display(), &rig.certificates);
+        let folder = folder.display();
         let mut text = format!(
             "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
-             [tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nca = \"{ca}\"\n\
-             [retention]\nfolder = \"{folder}/retention\"\ntrial_folder = {trial}\n\
-             [[item]]\nname = \"{item}\"\nsource = \"source.example\"\n",
+             {tls}[retention]\nfolder = \"{folder}/retention\"\ntrial_folder = {trial}\n\
+             [[item]]\nname = \"{item}\"\nsource = \"{source}\"\n",
             item = rig.item,
+            source = rig.source.name,
             trial = rig.trial_folder,
             port = options.port,
-            certificate = certificates.certificate("target.example").display(),
-            key = certificates.key("target.example").display(),
-            ca = certificates.ca().display(),
+            tls = rig.target.section(),
         );
         for TargetDisk { id, path, format, size } in &options.disks {
             let path = path.display();

@@ -1,0 +1,26 @@
+//! Both ends become known to a configuration server, by the commands that people type.
+
+use crate::report::{Report, duration};
+use anyhow::Result;
+use rig::{ConfigurationServer, Rig};
+use std::time::Instant;
+
+/// Names that they register under.
+const TARGET: &str = "mt01.example";
+const SOURCE: &str = "web01.example";
+
+/// Starts a configuration server and registers the rig's master target and source agent with it.
+pub(crate) fn both(report: &mut Report, rig: &mut Rig) -> Result<ConfigurationServer> {
+    report.step("A configuration server (mt-configserver) starts for the first time");
+    let server = ConfigurationServer::start(rig)?;
+    report.note(&format!("portal: {}", server.url()));
+    report.note(&format!("it made a passphrase: {}", server.passphrase().display()));
+    report.step("Both ends register with it by the passphrase");
+    let started = Instant::now();
+    server.register_target(rig, TARGET)?;
+    report.proved(&format!("mtctl register: {TARGET} has a certificate"));
+    server.register_source(rig, SOURCE)?;
+    report.proved(&format!("mt-source register: {SOURCE} has a certificate"));
+    report.figure("registering both", duration(started.elapsed()));
+    Ok(server)
+}
