@@ -21,6 +21,8 @@ pub struct Config {
     pub state_folder: PathBuf,
     /// Names and addresses that stand in the server's certificate beside its host name.
     pub names: Vec<String>,
+    /// Minutes after which a session that is not used ends.
+    pub session_idle_minutes: u32,
     /// Filter of the log.
     pub log: String,
 }
@@ -31,6 +33,7 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 443)),
             state_folder: "/var/lib/mt-configserver".into(),
             names: Vec::new(),
+            session_idle_minutes: 12 * 60,
             log: "info".into(),
         }
     }
@@ -56,6 +59,11 @@ impl Config {
             let good = valid_host_name(name) || name.parse::<IpAddr>().is_ok();
             ensure!(good, "names: {name:?} is neither a DNS name nor an IP address");
         }
+        ensure!(
+            (1..=10_080).contains(&config.session_idle_minutes),
+            "session_idle_minutes must be from 1 to 10080 (7 days), not {}",
+            config.session_idle_minutes
+        );
         let log = config.log.parse::<tracing_subscriber::EnvFilter>();
         ensure!(
             log.is_ok() && !config.log.is_empty(),
@@ -87,7 +95,7 @@ mod tests {
         assert_eq!(full.names.len(), 2);
         full.names.clear();
         assert_eq!(full, Config::default());
-        for key in ["listen", "state_folder", "names", "log"] {
+        for key in ["listen", "state_folder", "names", "session_idle_minutes", "log"] {
             assert!(sample.contains(&format!("\n#{key} = ")), "{key}");
         }
     }
@@ -99,6 +107,7 @@ mod tests {
         assert!(refused("listen = \"443\"").contains("line 1"));
         assert!(refused("state_folder = \"x\"").contains("absolute"));
         assert!(refused("names = [\"a b\"]").contains("\"a b\""));
+        assert!(refused("session_idle_minutes = 0").contains("from 1 to 10080"));
         assert!(refused("log = \"=\"").contains("log must be a level"));
     }
 }

@@ -17,6 +17,7 @@
 //! and handshakes of an address that fails are rationed. Nothing that a peer sends makes memory grow: bodies,
 //! connections, open handshakes, addresses that failed, and the audit all have limits.
 
+mod access;
 mod authority;
 pub mod commands;
 mod config;

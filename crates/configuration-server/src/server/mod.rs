@@ -6,11 +6,14 @@
 
 mod api;
 mod certificates;
-mod changes;
+pub(crate) mod changes;
 mod limits;
 mod registration;
 mod routes;
+mod session;
 mod tls;
+
+pub(crate) use api::{answer, bad_request, internal, request};
 
 use crate::authority::Authority;
 use crate::config::Config;
@@ -73,21 +76,34 @@ pub(crate) fn now() -> Time {
 
 /// What all connections share.
 pub(crate) struct Shared {
-    config: Config,
-    environment: Environment,
-    store: Store,
-    authority: Arc<Authority>,
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) store: Store,
+    pub(crate) authority: Arc<Authority>,
     places: Arc<Places>,
-    changes: Changes,
+    pub(crate) changes: Changes,
 }
 
 impl Shared {
-    fn now(&self) -> Time {
+    /// What serves this folder, and the routes to it.
+    #[cfg(test)]
+    pub(crate) fn test(folder: &std::path::Path) -> (Arc<Shared>, Router) {
+        let config = Config { state_folder: folder.to_owned(), ..Config::default() };
+        let (store, environment) = (Store::open(&config.store()).unwrap(), Environment::host());
+        let authority = Arc::new(Authority::open(folder, now()).unwrap());
+        let (places, changes) = (Arc::new(Places::default()), Changes::default());
+        let shared = Arc::new(Shared { config, environment, store, authority, places, changes });
+        let routes = api::router(shared.clone());
+        (shared, routes)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) fn now(&self) -> Time {
         (self.environment.clock)()
     }
 
     /// Writes down what was asked for and what came of it; a store that cannot is worth a line in the log.
-    async fn note(&self, address: String, host: String, outcome: &'static str, detail: String) {
+    pub(crate) async fn note(&self, address: String, host: String, outcome: &'static str, detail: String) {
         tracing::info!(address, host, outcome, "{detail}");
         let entry =
             store::audit::Entry { time: self.now(), address, host, outcome: outcome.to_owned(), detail };
@@ -100,16 +116,23 @@ impl Shared {
 
 /// The other end of a connection.
 pub(crate) struct Peer {
-    address: IpAddr,
+    pub(crate) address: IpAddr,
     /// What binds a handshake to this connection.
     exporter: [u8; EXPORTER_LENGTH],
     /// SHA-256 of the certificate that it presented; our authority signed it.
-    certificate: Option<Vec<u8>>,
+    pub(crate) certificate: Option<Vec<u8>>,
     /// The registration that was begun.
     begun: Mutex<Option<Begun>>,
 }
 
 impl Peer {
+    /// One without a certificate.
+    #[cfg(test)]
+    pub(crate) fn test() -> Peer {
+        let (address, exporter) = (IpAddr::from([127, 0, 0, 1]), [0; EXPORTER_LENGTH]);
+        Peer { address, exporter, certificate: None, begun: Mutex::new(None) }
+    }
+
     fn take_begun(&self) -> Option<Begun> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -4,29 +4,53 @@
 //! the API (`openapi.json`).
 
 use super::Shared;
+use crate::access::{self, Access, Role};
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, on};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
 use std::sync::Arc;
 
-/// Routes, and a router of them.
-#[derive(Default)]
+/// Routes, each with whom it answers.
 pub(super) struct Routes {
-    router: Router<Arc<Shared>>,
-    listed: Vec<(&'static str, &'static str)>,
+    all: Vec<Route>,
+    /// Whom the routes answer that are added next.
+    access: Access,
+}
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    access: Access,
+    handler: MethodRouter<Arc<Shared>>,
+}
+
+impl Default for Routes {
+    /// None. Those that are added answer users who have logged in, until [`Routes::answering`] says otherwise.
+    fn default() -> Routes {
+        Routes { all: Vec::new(), access: Access::People(Role::Reader) }
+    }
 }
 
 impl Routes {
-    /// The router of these routes.
-    pub(super) fn into_router(self) -> Router<Arc<Shared>> {
-        tracing::debug!(routes = self.listed.len(), "the table of routes is complete");
-        self.router
+    /// The router of these routes, with the guard in front of each.
+    pub(super) fn into_router(self, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+        self.all.into_iter().fold(Router::new(), |router, route| {
+            let guard = from_fn_with_state((shared.clone(), route.access), access::guard);
+            router.route(route.path, route.handler.route_layer(guard))
+        })
     }
 
-    /// Method and path of each route.
+    /// Method and path of each route, and whom it answers.
     #[cfg(test)]
-    pub(super) fn listed(&self) -> &[(&'static str, &'static str)] {
-        &self.listed
+    pub(super) fn listed(&self) -> impl Iterator<Item = (&'static str, &'static str, Access)> {
+        self.all.iter().map(|route| (route.method, route.path, route.access))
+    }
+
+    /// The routes that follow answer these, and nobody else.
+    pub(super) fn answering(mut self, access: Access) -> Routes {
+        self.access = access;
+        self
     }
 
     pub(super) fn get<T: 'static>(self, path: &'static str, handler: impl Handler<T, Arc<Shared>>) -> Routes {
@@ -68,8 +92,7 @@ impl Routes {
         path: &'static str,
         handler: impl Handler<T, Arc<Shared>>,
     ) -> Routes {
-        self.router = self.router.route(path, on(filter, handler));
-        self.listed.push((method, path));
+        self.all.push(Route { method, path, access: self.access, handler: on(filter, handler) });
         self
     }
 }

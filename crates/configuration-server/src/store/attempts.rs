@@ -2,7 +2,8 @@
 //!
 //! A handshake counts as failed from its start until it has succeeded: whoever guesses sees by the second message
 //! whether he was right, and need not say so. After [`FREE`] failures an address is locked out, for twice as long after
-//! each further one. All of it is in the database, so a restart forgives nothing.
+//! each further one. All of it is in the database, so a restart forgives nothing. Log-ins of people are counted in the
+//! same way, and apart: who cannot log in can still register a host.
 
 use control_api::time::{SECOND, Time};
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -14,7 +15,7 @@ const FIRST_LOCK: u64 = 30 * SECOND;
 const LONGEST_LOCK: u64 = 3600 * SECOND;
 /// Failures older than this are forgotten.
 const FORGOTTEN: u64 = 86_400 * SECOND;
-/// Addresses that are remembered; of more the one that was quiet the longest is forgotten.
+/// Addresses that are remembered, of hosts and of people each; of more the one that was quiet the longest is forgotten.
 const MAX_ADDRESSES: u32 = 4096;
 
 /// What counts as one address: all of an IPv6 network of 64 bits, which one machine may have for itself.
@@ -26,6 +27,14 @@ pub(crate) fn counted(address: IpAddr) -> String {
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
+}
+
+/// What stands before the address where log-ins are counted.
+const LOG_IN: &str = "log-in ";
+
+/// What log-ins from this address are counted as.
+pub(crate) fn log_in(address: IpAddr) -> String {
+    format!("{LOG_IN}{}", counted(address))
 }
 
 /// An address that is locked out.
@@ -64,8 +73,9 @@ pub(crate) fn begin(
         params![address, failures, now, now + lock(failures)],
     )?;
     connection.execute(
-        "DELETE FROM attempt WHERE address IN (SELECT address FROM attempt ORDER BY last DESC LIMIT -1 OFFSET ?)",
-        [MAX_ADDRESSES],
+        "DELETE FROM attempt WHERE address IN (SELECT address FROM attempt WHERE (substr(address, 1, 7) = ?1) = ?2 \
+         ORDER BY last DESC LIMIT -1 OFFSET ?3)",
+        params![LOG_IN, address.starts_with(LOG_IN), MAX_ADDRESSES],
     )?;
     Ok(Ok(()))
 }
@@ -139,6 +149,25 @@ mod tests {
         }
         let count: u32 = transaction.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();
         assert_eq!(count, MAX_ADDRESSES);
+        // Others who cannot log in take nothing away from it.
+        for address in 0..u64::from(MAX_ADDRESSES) + 50 {
+            begin(&transaction, u64::MAX / 4 + address, &format!("{LOG_IN}{address}")).unwrap().unwrap();
+        }
+        let count: u32 = transaction.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 2 * MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn who_cannot_log_in_may_register_and_the_other_way_round() {
+        let (_folder, connection) = store();
+        let address: IpAddr = "10.0.0.5".parse().unwrap();
+        for (one, other) in [(log_in(address), counted(address)), (counted(address), log_in(address))] {
+            (0..FREE).for_each(|_| begin(&connection, 1, &one).unwrap().unwrap());
+            assert!(begin(&connection, 1, &one).unwrap().is_err());
+            assert_eq!(begin(&connection, 1, &other).unwrap(), Ok(()));
+            succeeded(&connection, &one).unwrap();
+            succeeded(&connection, &other).unwrap();
+        }
     }
 
     #[test]

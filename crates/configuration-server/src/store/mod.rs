@@ -13,6 +13,8 @@ pub(crate) mod groups;
 pub(crate) mod hosts;
 pub(crate) mod policies;
 pub(crate) mod schema;
+pub(crate) mod sessions;
+pub(crate) mod users;
 
 use anyhow::{Context, Result};
 use rusqlite::Connection;

@@ -117,6 +117,14 @@ CREATE TABLE session (
     begun INTEGER NOT NULL,
     used INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user);
+
+-- A session ends with the password and the role that it began with, whoever changes them.
+CREATE TRIGGER user_changed AFTER UPDATE OF password, role ON user
+WHEN new.password != old.password OR new.role != old.role
+BEGIN
+    DELETE FROM session WHERE user = new.id;
+END;
 
 -- How far the events have been delivered to each channel: mail or a webhook.
 CREATE TABLE delivery (
