@@ -7,6 +7,7 @@
 //! hand, until they were registered with a configuration server. [`tools`] runs the programs of other people that judge
 //! the results: qemu-img, fio, nbdcopy.
 
+mod build;
 mod certificates;
 mod configuration_server;
 mod identity;
@@ -16,6 +17,7 @@ mod source;
 mod target;
 pub mod tools;
 
+pub use build::build;
 pub use certificates::Certificates;
 pub use configuration_server::ConfigurationServer;
 pub use identity::Identity;

@@ -25,6 +25,11 @@ impl Process {
         Ok(Process { name, child, log: log.to_owned() })
     }
 
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error with the end of the log when the program has ended by itself.
     pub fn check_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {

@@ -1,0 +1,29 @@
+//! The programs under test, built from the sources that are being tested.
+
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds the programs of these packages in the profile of the test that runs, and gives their folder: cargo builds the
+/// programs of other packages for nobody's tests.
+pub fn build(packages: &[&str]) -> Result<PathBuf> {
+    // TARGET/PROFILE/deps/test-0123
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().nth(2).context("a test runs in the target folder")?;
+    let target = folder.parent().context("a profile has a folder in the target folder")?;
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--locked", "--bins", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .args(packages.iter().flat_map(|package| ["-p", package]))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the programs cannot be built: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(folder.to_owned())
+}
