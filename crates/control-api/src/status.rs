@@ -113,6 +113,58 @@ pub enum ItemState {
     Fenced,
 }
 
+impl ItemState {
+    /// All of them, in the order of an item's life.
+    pub const ALL: [ItemState; 10] = [
+        ItemState::Starting,
+        ItemState::InitialSyncRequired,
+        ItemState::InitialSync,
+        ItemState::ResyncRequired,
+        ItemState::Resync,
+        ItemState::Protected,
+        ItemState::FailingOver,
+        ItemState::FailedOver,
+        ItemState::Committed,
+        ItemState::Fenced,
+    ];
+
+    /// As it stands in JSON.
+    pub fn id(self) -> &'static str {
+        match self {
+            ItemState::Starting => "starting",
+            ItemState::InitialSyncRequired => "initial-sync-required",
+            ItemState::InitialSync => "initial-sync",
+            ItemState::ResyncRequired => "resync-required",
+            ItemState::Resync => "resync",
+            ItemState::Protected => "protected",
+            ItemState::FailingOver => "failing-over",
+            ItemState::FailedOver => "failed-over",
+            ItemState::Committed => "committed",
+            ItemState::Fenced => "fenced",
+        }
+    }
+
+    /// The state that [`ItemState::id`] calls so.
+    pub fn parse(text: &str) -> Option<ItemState> {
+        ItemState::ALL.into_iter().find(|state| state.id() == text)
+    }
+
+    /// How bad it is to be in this state, whatever else an item tells.
+    pub fn severity(self) -> Severity {
+        match self {
+            ItemState::Fenced | ItemState::ResyncRequired => Severity::Critical,
+            ItemState::InitialSyncRequired => Severity::Warning,
+            ItemState::Starting
+            | ItemState::InitialSync
+            | ItemState::Resync
+            | ItemState::Protected
+            | ItemState::FailingOver
+            | ItemState::FailedOver
+            | ItemState::Committed => Severity::Info,
+        }
+    }
+}
+
 impl fmt::Display for ItemState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -231,6 +283,17 @@ pub enum AlertKind {
 }
 
 impl AlertKind {
+    /// All of them.
+    pub const ALL: [AlertKind; 7] = [
+        AlertKind::RpoExceeded,
+        AlertKind::WindowShrunk,
+        AlertKind::RetentionFilling,
+        AlertKind::RetentionLost,
+        AlertKind::ApplicationConsistentOverdue,
+        AlertKind::Fenced,
+        AlertKind::ResyncRequired,
+    ];
+
     /// How bad it is: critical means that recovery points are being lost, or no new ones are made.
     pub fn severity(self) -> Severity {
         match self {
@@ -276,4 +339,20 @@ pub struct StartReport {
     pub recovered: bool,
     /// In words.
     pub summary: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_kinds_of_alerts_are_called_as_in_json() {
+        for state in ItemState::ALL {
+            assert_eq!(ItemState::parse(state.id()), Some(state));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.id()));
+        }
+        for kind in AlertKind::ALL {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.id()));
+        }
+    }
 }

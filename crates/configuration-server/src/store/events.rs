@@ -87,6 +87,25 @@ pub(crate) fn clear(connection: &Connection, key: &str, now: Time) -> Result<boo
     Ok(true)
 }
 
+/// The keys of the alerts that are raised and whose key begins so; the prefix ends in a slash.
+pub(crate) fn raised_below(connection: &Connection, prefix: &str) -> Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT key FROM alert WHERE cleared IS NULL AND key >= ? AND key < ?")?;
+    // In the order of the alphabet 0 follows the slash.
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    statement.query_map([prefix, &end], |row| row.get(0))?.collect()
+}
+
+/// Clears the alerts whose key begins so without a word, when what they are about is there no more.
+pub(crate) fn forget(connection: &Connection, prefix: &str, now: Time) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE alert SET cleared = ? WHERE key = ? AND cleared IS NULL")?;
+    for key in raised_below(connection, prefix)? {
+        statement.execute(params![now, key])?;
+    }
+    Ok(())
+}
+
 const SELECT: &str = "SELECT event.id, event.time, event.severity, event.kind, event.object, event.what, event.cause, \
      event.next, event.host, event.item FROM event";
 

@@ -1,9 +1,15 @@
 //! The registered hosts and their certificates.
 
-use control_api::registration::{Host, HostKind};
+use super::events::{self, Event};
+use super::{items, jobs};
+use control_api::Severity;
+use control_api::registration::{Hex, Host, HostKind};
 use control_api::time::Time;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::Serialize;
+
+/// Certificates that were revoked and are told to master targets; of more, those that were revoked last.
+const MAX_REVOKED: u32 = 1000;
 
 /// A host that is or was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,8 +51,8 @@ pub(crate) struct Signed<'a> {
     pub(crate) valid_until: Time,
 }
 
-const SELECT: &str = "SELECT host.id, uuid, kind, name, dmi_uuid, machine_id, version, address, registered, revoked, \
-     serial, valid_until FROM host JOIN certificate ON certificate.id = \
+const SELECT: &str = "SELECT host.id, uuid, kind, name, dmi_uuid, machine_id, version, address, registered, \
+     host.revoked, serial, valid_until FROM host JOIN certificate ON certificate.id = \
      (SELECT max(id) FROM certificate WHERE host = host.id)";
 
 fn known(row: &Row<'_>) -> Result<Known> {
@@ -75,6 +81,11 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Known>> {
     statement.query_map([], known)?.collect()
 }
 
+/// The host with this id.
+pub(crate) fn by_uuid(connection: &Connection, id: &str) -> Result<Option<Known>> {
+    connection.prepare_cached(&format!("{SELECT} WHERE uuid = ?"))?.query_row([id], known).optional()
+}
+
 /// The host that this machine already is: of the same kind, with the same DMI UUID, or, where there is none, the same
 /// machine id.
 pub(crate) fn of_machine(connection: &Connection, host: &Host) -> Result<Option<Known>> {
@@ -96,26 +107,31 @@ pub(crate) struct Holder {
     pub(crate) known: Known,
     /// The key in it.
     pub(crate) public_key: Vec<u8>,
-    /// Until when it counts.
+    /// Until when it is valid.
     valid_until: Time,
+    /// Whether it was revoked before.
+    revoked: bool,
 }
 
 impl Holder {
     /// Whether the certificate counts.
     pub(crate) fn is_live(&self, now: Time) -> bool {
-        self.known.revoked.is_none() && self.valid_until > now
+        self.known.revoked.is_none() && !self.revoked && self.valid_until > now
     }
 }
 
 /// The holder of the certificate with this fingerprint.
 pub(crate) fn of_certificate(connection: &Connection, fingerprint: &[u8]) -> Result<Option<Holder>> {
-    let sql = "SELECT host, public_key, valid_until FROM certificate WHERE fingerprint = ?";
-    let found: Option<(i64, Vec<u8>, Time)> = connection
-        .query_row(sql, [fingerprint], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let mut statement = connection.prepare_cached(
+        "SELECT host, public_key, valid_until, revoked IS NOT NULL FROM certificate WHERE fingerprint = ?",
+    )?;
+    let found: Option<(i64, Vec<u8>, Time, bool)> = statement
+        .query_row([fingerprint], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    let Some((host, public_key, valid_until)) = found else { return Ok(None) };
-    let known = connection.query_row(&format!("{SELECT} WHERE host.id = ?"), [host], known).optional()?;
-    Ok(known.map(|known| Holder { known, public_key, valid_until }))
+    let Some((host, public_key, valid_until, revoked)) = found else { return Ok(None) };
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE host.id = ?"))?;
+    let known = statement.query_row([host], known).optional()?;
+    Ok(known.map(|known| Holder { known, public_key, valid_until, revoked }))
 }
 
 /// Writes down a host as it describes itself now: a new one, or the one that it already is. The number is its row.
@@ -174,14 +190,50 @@ pub(crate) fn add_certificate(connection: &Connection, host: i64, signed: &Signe
         .map(drop)
 }
 
-/// From now on no certificate of a host counts. Each of them ends now, so that none counts again when the host registers
-/// once more.
+/// Writes down the version that a host has now.
+pub(crate) fn set_version(connection: &Connection, row: i64, version: &str) -> Result<()> {
+    connection.execute("UPDATE host SET version = ? WHERE id = ?", params![version, row]).map(drop)
+}
+
+/// From now on no certificate of a host counts, and none of them counts again when the host registers once more. Its open
+/// jobs fail, its items are gone, and what was wrong with it no longer matters.
 pub(crate) fn revoke(connection: &Connection, known: &Known, now: Time) -> Result<()> {
     connection.execute("UPDATE host SET revoked = ? WHERE id = ?", params![now, known.row])?;
-    connection
-        .execute(
-            "UPDATE certificate SET valid_until = min(valid_until, ?) WHERE host = ?",
-            params![now, known.row],
-        )
-        .map(drop)
+    connection.execute(
+        "UPDATE certificate SET revoked = ? WHERE host = ? AND revoked IS NULL",
+        params![now, known.row],
+    )?;
+    jobs::fail_all(connection, known, now)?;
+    for item in items::of_host(connection, known.row)? {
+        items::left(connection, item.id, now)?;
+        events::forget(connection, &format!("item/{}/", item.id), now)?;
+    }
+    events::forget(connection, &format!("host/{}/", known.id), now)?;
+    let event = Event {
+        id: 0,
+        time: now,
+        severity: Severity::Info,
+        kind: "revoked".into(),
+        object: known.name.clone(),
+        what: "its registration has ended".into(),
+        cause: "it was unregistered, or revoked here".into(),
+        next: "register it again if it is still needed".into(),
+        host: Some(known.row),
+        item: None,
+    };
+    events::add(connection, &event).map(drop)
 }
+
+/// The fingerprints of the certificates of source agents that were revoked before their time.
+pub(crate) fn revoked(connection: &Connection, now: Time) -> Result<Vec<Hex>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT fingerprint FROM certificate JOIN host ON host.id = certificate.host WHERE kind = ? \
+         AND certificate.revoked IS NOT NULL AND valid_until > ? ORDER BY certificate.revoked DESC LIMIT ?",
+    )?;
+    let found = statement
+        .query_map(params![HostKind::SourceAgent.id(), now, MAX_REVOKED], |row| row.get(0).map(Hex))?;
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,16 @@ pub(crate) mod audit;
 pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod hosts;
+pub(crate) mod items;
+pub(crate) mod jobs;
+mod json;
 pub(crate) mod policies;
+pub(crate) mod reports;
+pub(crate) mod samples;
 pub(crate) mod schema;
 pub(crate) mod sessions;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod users;
 
 use anyhow::{Context, Result};

@@ -47,31 +47,57 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What each earlier schema may hold, and has to hold afterwards: a host that is registered.
+    /// What each earlier schema may hold, and has to hold afterwards: a host that is registered and was revoked before, and
+    /// from the second on what it told, its item, a job, an alert and a user.
     const CONTENT: [&str; STEPS.len()] = [
         "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
-         INSERT INTO certificate VALUES (1, 7, '01', x'aa', x'bb', 1, 2);",
+         INSERT INTO certificate VALUES (1, 7, '01', x'a0', x'bb', 1, 2);
+         INSERT INTO certificate VALUES (2, 7, '02', x'aa', x'bb', 3, 7776000000000003);",
         "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
-         INSERT INTO certificate VALUES (1, 7, '01', x'aa', x'bb', 1, 2);
-         INSERT INTO report VALUES (7, 1, 1, '{}');",
+         INSERT INTO certificate VALUES (1, 7, '01', x'a0', x'bb', 1, 7776000000000001, 2);
+         INSERT INTO certificate VALUES (2, 7, '02', x'aa', x'bb', 3, 7776000000000003, NULL);
+         INSERT INTO report VALUES (7, 1, 1, '{}');
+         INSERT INTO item_group VALUES (2, 'shop');
+         INSERT INTO item VALUES (5, 7, 'web01', 'protected', 'info', 4, 1, NULL, 1, 2);
+         INSERT INTO item_status VALUES (5, '{}', '[]');
+         INSERT INTO sample VALUES (5, 17, 4, 100);
+         INSERT INTO job VALUES (3, 'j', 7, 5, '{\"kind\":\"check\"}', 'queued', 1, 'anna', NULL, NULL, NULL, NULL);
+         INSERT INTO event VALUES (9, 1, 'warning', 'clock', 'mt01', 'a', 'b', 'c', 7, 5);
+         INSERT INTO alert VALUES (1, 'host/u/clock', 1, NULL, 9);
+         INSERT INTO user (id, name, role, password, made) VALUES (1, 'anna', 'operator', 'p', 1);",
+    ];
+
+    /// What is asked, with what must come of it, from the schema of this number on.
+    const KEPT: [(usize, &str, &str); 6] = [
+        (1, "SELECT name FROM host JOIN certificate ON host = host.id WHERE fingerprint = x'aa'", "mt01"),
+        (
+            1,
+            "SELECT group_concat(ifnull(revoked, '-') || ' ' || valid_until) FROM certificate",
+            "2 7776000000000001,- 7776000000000003",
+        ),
+        (
+            2,
+            "SELECT host.name || item.name || item_group.name || body FROM item JOIN host ON host = host.id \
+             JOIN item_group ON item_group = item_group.id JOIN item_status ON item = item.id",
+            "mt01web01shop{}",
+        ),
+        (2, "SELECT name || uuid || job.state FROM job JOIN item ON item = item.id", "web01jqueued"),
+        (2, "SELECT key || what FROM alert JOIN event ON event = event.id", "host/u/clocka"),
+        (2, "SELECT name || role FROM user", "annaoperator"),
     ];
 
     #[test]
-    fn each_earlier_schema_becomes_todays_and_keeps_its_hosts() {
+    fn each_earlier_schema_becomes_todays_and_keeps_what_is_in_it() {
         for from in 1..=STEPS.len() {
             let mut connection = Connection::open_in_memory().unwrap();
             migrate(&mut connection, &STEPS[..from]).unwrap();
             connection.execute_batch(CONTENT[from - 1]).unwrap();
             migrate(&mut connection, &STEPS).unwrap();
             migrate(&mut connection, &STEPS).unwrap();
-            let name: String = connection
-                .query_row(
-                    "SELECT name FROM host JOIN certificate ON host = host.id WHERE fingerprint = x'aa'",
-                    [],
-                    |row| row.get(0),
-                )
-                .unwrap();
-            assert_eq!(name, "mt01");
+            for (_, question, kept) in KEPT.iter().filter(|(since, _, _)| *since <= from) {
+                let found: String = connection.query_row(question, [], |row| row.get(0)).unwrap();
+                assert_eq!(found, *kept, "{question}, from schema {from}");
+            }
         }
     }
 

@@ -1,3 +1,9 @@
+-- Since when a certificate counts no more. Until now that was told by a "valid_until" before its time, 90 days.
+ALTER TABLE certificate ADD COLUMN revoked INTEGER;
+UPDATE certificate SET revoked = valid_until, valid_until = issued + 7776000000000000
+    WHERE valid_until < issued + 7776000000000000;
+CREATE INDEX certificate_revoked ON certificate (valid_until) WHERE revoked IS NOT NULL;
+
 -- What each host last told of itself: a heartbeat, without its items, as JSON. "connected" is 0 when none came for
 -- too long.
 CREATE TABLE report (
@@ -23,18 +29,15 @@ CREATE TABLE item_group (
     name TEXT NOT NULL UNIQUE COLLATE NOCASE
 ) STRICT;
 
--- The replicated items, as their master targets last told. "body" is an ItemStatus, "points" its newest bookmarks, both
--- JSON; "gone" is when its master target stopped telling of it.
+-- The replicated items, as their master targets last told. "gone" is when its master target stopped telling of it.
 CREATE TABLE item (
     id INTEGER PRIMARY KEY,
     host INTEGER NOT NULL REFERENCES host (id),
     name TEXT NOT NULL,
     state TEXT NOT NULL,
-    -- The severity of its worst alert: info, warning or critical.
+    -- The severity of its worst alert, or of its state: info, warning or critical.
     health TEXT NOT NULL,
     rpo_seconds INTEGER,
-    body TEXT NOT NULL,
-    points TEXT,
     reported INTEGER NOT NULL,
     gone INTEGER,
     policy INTEGER NOT NULL DEFAULT 1 REFERENCES policy (id),
@@ -42,10 +45,19 @@ CREATE TABLE item (
     UNIQUE (host, name)
 ) STRICT;
 CREATE INDEX item_name ON item (name);
+CREATE INDEX item_group_items ON item (item_group);
+
+-- The long part of what is told of each item, apart from what lists are made of: an ItemStatus and its newest bookmarks,
+-- both JSON.
+CREATE TABLE item_status (
+    item INTEGER PRIMARY KEY REFERENCES item (id) ON DELETE CASCADE,
+    body TEXT NOT NULL,
+    points TEXT
+) STRICT;
 
 -- The recovery point objective of each item over the last day, one row for each five minutes: the worst of them.
 CREATE TABLE sample (
-    item INTEGER NOT NULL REFERENCES item (id),
+    item INTEGER NOT NULL REFERENCES item (id) ON DELETE CASCADE,
     -- Five minutes since the Unix epoch.
     slot INTEGER NOT NULL,
     rpo_seconds INTEGER,
@@ -55,21 +67,25 @@ CREATE TABLE sample (
 
 -- What hosts were ordered to do. "body" is a JobKind, "report" the newest JobReport, both JSON.
 CREATE TABLE job (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid TEXT NOT NULL UNIQUE,
     host INTEGER NOT NULL REFERENCES host (id),
     -- The item that it is about, when it is known here.
-    item INTEGER REFERENCES item (id),
+    item INTEGER REFERENCES item (id) ON DELETE SET NULL,
     body TEXT NOT NULL,
     state TEXT NOT NULL,
     ordered INTEGER NOT NULL,
     ordered_by TEXT NOT NULL,
+    -- When the order was first handed to the host: from then on only the host knows whether it has begun.
+    told INTEGER,
     ended INTEGER,
     -- Who wants it to be given up.
     cancelled_by TEXT,
     report TEXT
 ) STRICT;
 CREATE INDEX job_open ON job (host) WHERE ended IS NULL;
+CREATE INDEX job_ended ON job (ended) WHERE ended IS NOT NULL;
+CREATE INDEX job_host ON job (host);
 CREATE INDEX job_item ON job (item);
 
 -- What happened.
@@ -84,8 +100,10 @@ CREATE TABLE event (
     cause TEXT NOT NULL,
     next TEXT NOT NULL,
     host INTEGER REFERENCES host (id),
-    item INTEGER REFERENCES item (id)
+    item INTEGER REFERENCES item (id) ON DELETE SET NULL
 ) STRICT;
+CREATE INDEX event_host ON event (host);
+CREATE INDEX event_item ON event (item);
 
 -- What needs attention, or did. "key" names it once: while it is not cleared, it is not raised again.
 CREATE TABLE alert (

@@ -1,0 +1,228 @@
+//! The replicated items, as their master targets tell of them.
+//!
+//! An item is known by its master target and its name; its number stays when the master target no longer tells of it and
+//! does so again.
+
+use super::{json, samples};
+use control_api::agent::ItemReport;
+use control_api::time::{SECOND, Time};
+use control_api::{ItemState, ItemStatus, Point, Severity};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use serde::Serialize;
+
+/// How long an item that nobody tells of any more is remembered, in nanoseconds.
+const FORGOTTEN: u64 = 30 * 86_400 * SECOND;
+
+/// Items of one host that it tells of no more and that are remembered.
+const MAX_GONE: u32 = 128;
+
+/// A replicated item.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Item {
+    pub(crate) id: i64,
+    #[serde(skip)]
+    pub(crate) host_row: i64,
+    /// Id of its master target.
+    pub(crate) host: String,
+    pub(crate) host_name: String,
+    pub(crate) name: String,
+    pub(crate) state: ItemState,
+    /// The severity of its worst alert, or of its state.
+    pub(crate) health: Severity,
+    /// Age of its newest durable recovery point when it was told.
+    pub(crate) rpo_seconds: Option<u64>,
+    /// All that its master target told.
+    pub(crate) status: ItemStatus,
+    /// When it was told, by the clock of this server.
+    pub(crate) reported: Time,
+    /// Since when its master target tells of it no more.
+    pub(crate) gone: Option<Time>,
+    /// Number of its policy.
+    pub(crate) policy: i64,
+    /// Number of its group.
+    pub(crate) group: Option<i64>,
+}
+
+/// Which items are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    /// Of the master target with this id.
+    pub(crate) host: Option<String>,
+    pub(crate) state: Option<ItemState>,
+    /// As bad as this, or worse.
+    pub(crate) health: Option<Severity>,
+    /// With this text in their name or in that of their master target, in upper or lower case.
+    pub(crate) text: Option<String>,
+    /// Of the group of this number.
+    pub(crate) group: Option<i64>,
+    /// True for those that are gone, false for the others.
+    pub(crate) gone: Option<bool>,
+    /// At most so many.
+    pub(crate) limit: u32,
+    /// After so many.
+    pub(crate) offset: u32,
+}
+
+const FROM: &str = "FROM item JOIN host ON host.id = item.host";
+const COLUMNS: &str = "item.id, item.host, host.uuid, host.name, item.name, item.state, item.health, item.rpo_seconds, \
+     item.reported, item.gone, item.policy, item.item_group, item_status.body";
+
+/// What [`Query`] asks for, as a condition with five parameters.
+const WHERE: &str = "(?1 IS NULL OR host.uuid = ?1) AND (?2 IS NULL OR item.state = ?2) \
+     AND (?3 IS NULL OR item.health = 'critical' OR (?3 = 'warning' AND item.health = 'warning')) \
+     AND (?4 IS NULL OR instr(lower(item.name), lower(?4)) OR instr(lower(host.name), lower(?4))) \
+     AND (?5 IS NULL OR item.item_group = ?5) AND (?6 IS NULL OR (item.gone IS NOT NULL) = ?6)";
+
+/// Items by name, and how many there are without the limit.
+pub(crate) fn list(connection: &Connection, query: &Query) -> Result<(Vec<Item>, u64)> {
+    let health = query.health.filter(|health| *health > Severity::Info).map(Severity::id);
+    let state = query.state.map(ItemState::id);
+    let total = connection
+        .prepare_cached(&format!("SELECT count(*) {FROM} WHERE {WHERE}"))?
+        .query_row(params![query.host, state, health, query.text, query.group, query.gone], |row| {
+            row.get(0)
+        })?;
+    // The page is chosen first, so that the long part is read of nothing but that.
+    let sql = format!(
+        "WITH page AS (SELECT item.id {FROM} WHERE {WHERE} ORDER BY item.name, item.id LIMIT ?7 OFFSET ?8) \
+         SELECT {COLUMNS} {FROM} JOIN page ON page.id = item.id JOIN item_status ON item_status.item = item.id \
+         ORDER BY item.name, item.id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let items = statement.query_map(
+        params![query.host, state, health, query.text, query.group, query.gone, query.limit, query.offset],
+        item,
+    )?;
+    Ok((items.collect::<Result<_>>()?, total))
+}
+
+fn item(row: &Row<'_>) -> Result<Item> {
+    Ok(Item {
+        id: row.get(0)?,
+        host_row: row.get(1)?,
+        host: row.get(2)?,
+        host_name: row.get(3)?,
+        name: row.get(4)?,
+        state: json::word(row, 5, ItemState::parse)?,
+        health: json::word(row, 6, Severity::parse)?,
+        rpo_seconds: row.get(7)?,
+        reported: row.get(8)?,
+        gone: row.get(9)?,
+        policy: row.get(10)?,
+        group: row.get(11)?,
+        status: json::column(row, 12)?,
+    })
+}
+
+/// The item of this number.
+pub(crate) fn by_id(connection: &Connection, id: i64) -> Result<Option<Item>> {
+    let sql =
+        format!("SELECT {COLUMNS} {FROM} JOIN item_status ON item_status.item = item.id WHERE item.id = ?");
+    connection.prepare_cached(&sql)?.query_row([id], item).optional()
+}
+
+/// The newest bookmarks of an item, the newest first; none when they are not known.
+pub(crate) fn points(connection: &Connection, id: i64) -> Result<Vec<Point>> {
+    let mut statement = connection.prepare_cached("SELECT points FROM item_status WHERE item = ?")?;
+    let points = statement.query_row([id], |row| json::optional(row, 0)).optional()?;
+    Ok(points.flatten().unwrap_or_default())
+}
+
+/// What a new heartbeat is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) state: ItemState,
+    pub(crate) gone: bool,
+}
+
+/// The items of the host in this row as they were told last, also those that are gone.
+pub(crate) fn of_host(connection: &Connection, host: i64) -> Result<Vec<Before>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, name, state, gone IS NOT NULL FROM item WHERE host = ?")?;
+    let items = statement.query_map([host], |row| {
+        Ok(Before {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            state: json::word(row, 2, ItemState::parse)?,
+            gone: row.get(3)?,
+        })
+    })?;
+    items.collect()
+}
+
+/// The severity of an item's worst alert, or of its state.
+pub(crate) fn health(status: &ItemStatus) -> Severity {
+    let alerts = status.alerts.iter().map(|alert| alert.kind.severity());
+    alerts.fold(status.state.severity(), Severity::max)
+}
+
+/// Seconds between the newest durable recovery point and `time`, which is by the clock of the master target; `None` for
+/// an item that has none, or that was failed over.
+pub(crate) fn rpo_seconds(status: &ItemStatus, time: Time) -> Option<u64> {
+    match status.state {
+        ItemState::FailedOver | ItemState::Committed => None,
+        _ => status.rpo(time).map(|rpo| rpo / SECOND),
+    }
+}
+
+/// Writes down what the host in row `host` tells of an item, with a sample; `time` is by its clock, `now` by ours.
+pub(crate) fn put(
+    connection: &Connection,
+    host: i64,
+    told: &ItemReport,
+    time: Time,
+    now: Time,
+) -> Result<i64> {
+    let status = &told.status;
+    let rpo = rpo_seconds(status, time);
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO item (host, name, state, health, rpo_seconds, reported) VALUES (?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (host, name) DO UPDATE SET state = excluded.state, health = excluded.health, \
+         rpo_seconds = excluded.rpo_seconds, reported = excluded.reported, gone = NULL RETURNING id",
+    )?;
+    let id: i64 = statement
+        .query_row(params![host, status.name, status.state.id(), health(status).id(), rpo, now], |row| {
+            row.get(0)
+        })?;
+    let points = told.points.as_ref().map(json::text).transpose()?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO item_status (item, body, points) VALUES (?, ?, ?) ON CONFLICT (item) DO UPDATE SET \
+         body = excluded.body, points = ifnull(excluded.points, points)",
+    )?;
+    statement.execute(params![id, json::text(status)?, points])?;
+    // SQLite's numbers end at half of ours.
+    let rate = status.bytes_per_second.min(i64::MAX as u64);
+    samples::add(connection, id, rpo, rate, now)?;
+    Ok(id)
+}
+
+/// The host of this item tells of it no more.
+pub(crate) fn left(connection: &Connection, id: i64, now: Time) -> Result<()> {
+    connection.execute("UPDATE item SET gone = ? WHERE id = ? AND gone IS NULL", params![now, id]).map(drop)
+}
+
+/// Forgets those items of the host in this row that are gone for long, and those that were gone first when there are
+/// too many.
+pub(crate) fn forget(connection: &Connection, host: i64, now: Time) -> Result<()> {
+    connection
+        .execute(
+            "DELETE FROM item WHERE host = ?1 AND gone IS NOT NULL AND (gone < ?2 OR id IN \
+             (SELECT id FROM item WHERE host = ?1 AND gone IS NOT NULL ORDER BY gone DESC LIMIT -1 OFFSET ?3))",
+            params![host, now.saturating_sub(FORGOTTEN), MAX_GONE],
+        )
+        .map(drop)
+}
+
+/// Whether points are not known of some item that the host in this row tells of.
+pub(crate) fn lack_points(connection: &Connection, host: i64) -> Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM item JOIN item_status ON item_status.item = item.id \
+         WHERE host = ? AND gone IS NULL AND points IS NULL)",
+    )?;
+    statement.query_row([host], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests;
