@@ -147,9 +147,9 @@ mod tests {
             .execute_batch(
                 "INSERT INTO host VALUES (1, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '', 1, NULL),
                  (2, 'v', 'master-target', 'mt02', NULL, 'n', '9.4.0', '', 1, NULL);
-                 INSERT INTO item (id, host, name, state, health, body, reported)
-                 VALUES (5, 1, 'web01', 'protected', 'info', '{}', 1), (6, 1, 'db01', 'protected', 'info', '{}', 1),
-                 (7, 2, 'web02', 'protected', 'info', '{}', 1);",
+                 INSERT INTO item (id, host, name, state, health, reported)
+                 VALUES (5, 1, 'web01', 'protected', 'info', 1), (6, 1, 'db01', 'protected', 'info', 1),
+                 (7, 2, 'web02', 'protected', 'info', 1);",
             )
             .unwrap();
         let shop = add(&store, "Shop").unwrap().unwrap();

@@ -168,8 +168,8 @@ mod tests {
         store
             .execute_batch(
                 "INSERT INTO host VALUES (1, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '', 1, NULL);
-                 INSERT INTO item (id, host, name, state, health, body, reported)
-                 VALUES (5, 1, 'web01', 'protected', 'info', '{}', 1);",
+                 INSERT INTO item (id, host, name, state, health, reported)
+                 VALUES (5, 1, 'web01', 'protected', 'info', 1);",
             )
             .unwrap();
         let standard = by_id(&store, DEFAULT).unwrap().unwrap();
