@@ -1,7 +1,7 @@
 //! The routes, and how answers look.
 
 use super::routes::Routes;
-use super::{Peer, Shared, certificates, registration, session};
+use super::{Peer, Shared, certificates, registration, rest, session};
 use crate::access::{self, Access, Role};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
@@ -35,8 +35,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// All routes.
-fn routes() -> Routes {
-    Routes::default()
+pub(super) fn routes() -> Routes {
+    let routes = Routes::default()
         .answering(Access::Everybody)
         .get(VERSION_PATH, version)
         .post(START_PATH, call(registration::start))
@@ -47,7 +47,8 @@ fn routes() -> Routes {
         .post(UNREGISTER_PATH, call(certificates::end))
         .answering(Access::People(Role::Reader))
         .get(SESSION_PATH, session::show)
-        .delete(SESSION_PATH, session::end)
+        .delete(SESSION_PATH, session::end);
+    rest::routes(routes)
 }
 
 /// An answer that is on its way.

@@ -9,6 +9,7 @@ mod certificates;
 pub(crate) mod changes;
 mod limits;
 mod registration;
+mod rest;
 mod routes;
 mod session;
 mod tls;

@@ -36,6 +36,7 @@ impl Routes {
     /// The router of these routes, with the guard in front of each.
     pub(super) fn into_router(self, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         self.all.into_iter().fold(Router::new(), |router, route| {
+            tracing::trace!(method = route.method, path = route.path, access = ?route.access, "route");
             let guard = from_fn_with_state((shared.clone(), route.access), access::guard);
             router.route(route.path, route.handler.route_layer(guard))
         })

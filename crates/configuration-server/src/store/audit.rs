@@ -35,16 +35,29 @@ pub(crate) fn add(connection: &Connection, entry: &Entry) -> Result<()> {
 
 /// The newest entries, the newest first.
 pub(crate) fn newest(connection: &Connection, limit: u32) -> Result<Vec<Entry>> {
-    let mut statement = connection
-        .prepare("SELECT time, address, host, outcome, detail FROM audit ORDER BY id DESC LIMIT ?")?;
-    let entries = statement.query_map([limit], |row| {
-        Ok(Entry {
-            time: row.get(0)?,
-            address: row.get(1)?,
-            host: row.get(2)?,
-            outcome: row.get(3)?,
-            detail: row.get(4)?,
-        })
+    let entries = before(connection, None, limit)?;
+    Ok(entries.into_iter().map(|numbered| numbered.entry).collect())
+}
+
+/// An entry with its number; a later one has a greater one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Numbered {
+    pub(crate) id: i64,
+    #[serde(flatten)]
+    pub(crate) entry: Entry,
+}
+
+/// Entries before the one of this number, or the newest ones, the newest first.
+pub(crate) fn before(connection: &Connection, id: Option<i64>, limit: u32) -> Result<Vec<Numbered>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, time, address, host, outcome, detail FROM audit WHERE ?1 IS NULL OR id < ?1 \
+         ORDER BY id DESC LIMIT ?2",
+    )?;
+    let entries = statement.query_map(params![id, limit], |row| {
+        let (id, time) = (row.get(0)?, row.get(1)?);
+        let (address, host) = (row.get(2)?, row.get(3)?);
+        let entry = Entry { time, address, host, outcome: row.get(4)?, detail: row.get(5)? };
+        Ok(Numbered { id, entry })
     })?;
     entries.collect()
 }

@@ -14,6 +14,7 @@ pub(crate) mod hosts;
 pub(crate) mod items;
 pub(crate) mod jobs;
 mod json;
+pub(crate) mod overview;
 pub(crate) mod policies;
 pub(crate) mod reports;
 pub(crate) mod samples;

@@ -1,0 +1,268 @@
+//! One request of a person's program, and its answer.
+
+use super::super::api::{Received, internal};
+use super::super::changes::Topic;
+use super::super::{Peer, Shared, answer};
+use super::fields::{Fields, Parameters};
+use crate::access::Caller;
+use crate::store::audit;
+use crate::store::events::{self, Event};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use control_api::time::Time;
+use control_api::{ApiError, ErrorCode};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// What comes of a request.
+pub(super) type Answer = Result<Reply, ApiError>;
+
+/// A request of somebody who may make it.
+pub(super) struct Call {
+    pub(super) shared: Arc<Shared>,
+    pub(super) caller: Caller,
+    address: String,
+    id: String,
+    query: Result<Parameters, ApiError>,
+    body: Result<Fields, ApiError>,
+}
+
+/// An answer that is no refusal.
+pub(super) struct Reply {
+    status: StatusCode,
+    location: Option<String>,
+    body: Option<Vec<u8>>,
+}
+
+/// A list in an answer.
+#[derive(Serialize)]
+struct List<T> {
+    /// Entries that there are, in this answer and beyond it.
+    total: u64,
+    entries: Vec<T>,
+}
+
+/// The newest part of a list that grows at its front.
+#[derive(Serialize)]
+struct Newest<T> {
+    entries: Vec<T>,
+    /// What the parameter `before` has to be for the entries that follow; null when there are no more.
+    next: Option<i64>,
+}
+
+impl Reply {
+    /// 200, with this.
+    pub(super) fn of<T: Serialize>(body: &T) -> Answer {
+        let body = serde_json::to_vec(body).map_err(|cause| internal(&cause.into()))?;
+        Ok(Reply { status: StatusCode::OK, location: None, body: Some(body) })
+    }
+
+    /// 201, with what was made and where it is.
+    pub(super) fn made<T: Serialize>(location: String, body: &T) -> Answer {
+        let reply = Reply::of(body)?;
+        Ok(Reply { status: StatusCode::CREATED, location: Some(location), ..reply })
+    }
+
+    /// 204.
+    pub(super) fn nothing() -> Answer {
+        Ok(Reply { status: StatusCode::NO_CONTENT, location: None, body: None })
+    }
+
+    /// Part of a list.
+    pub(super) fn list<T: Serialize>(total: u64, entries: Vec<T>) -> Answer {
+        Reply::of(&List { total, entries })
+    }
+
+    /// Entries, the newest first; when there are `limit` of them, more may follow. `id` is what `before` compares with.
+    pub(super) fn newest<T: Serialize>(entries: Vec<T>, limit: u64, id: fn(&T) -> i64) -> Answer {
+        let is_full = u64::try_from(entries.len()).is_ok_and(|count| count >= limit);
+        let next = entries.last().filter(|_| is_full).map(id);
+        Reply::of(&Newest { entries, next })
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.body.map_or_else(Body::empty, Body::from));
+        *response.status_mut() = self.status;
+        if self.status != StatusCode::NO_CONTENT {
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+/// What is written down of a change.
+pub(super) struct Note {
+    /// The host that it is about, by name; else nothing.
+    pub(super) host: String,
+    /// What was done, in one or two words.
+    pub(super) outcome: &'static str,
+    /// To what.
+    pub(super) detail: String,
+    /// What people are told.
+    pub(super) event: Option<Event>,
+}
+
+impl Note {
+    pub(super) fn new(outcome: &'static str, detail: impl Into<String>) -> Note {
+        Note { host: String::new(), outcome, detail: detail.into(), event: None }
+    }
+}
+
+/// What a change makes, or why it is refused.
+pub(super) type Changed<T> = anyhow::Result<Result<(T, Note), ApiError>>;
+
+impl Call {
+    pub(super) fn now(&self) -> Time {
+        self.shared.now()
+    }
+
+    /// The parameters of the query.
+    pub(super) fn query(&mut self) -> Result<Parameters, ApiError> {
+        std::mem::replace(&mut self.query, Parameters::of(""))
+    }
+
+    /// Refuses any parameter.
+    pub(super) fn no_query(&mut self) -> Result<(), ApiError> {
+        self.query()?.finish()
+    }
+
+    /// The fields of the body.
+    pub(super) fn body(&mut self) -> Result<Fields, ApiError> {
+        std::mem::replace(&mut self.body, Fields::of(b"{}"))
+    }
+
+    /// The id in the path.
+    pub(super) fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    /// The id in the path, of a kind of thing that is numbered.
+    pub(super) fn number(&self, kind: &str) -> Result<i64, ApiError> {
+        let digits = self.id.bytes().all(|byte| byte.is_ascii_digit());
+        let number = self.id.parse().ok().filter(|number: &i64| digits && *number > 0);
+        number.ok_or_else(|| missing(kind, &self.id))
+    }
+
+    /// Reads the store.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.shared.store.read(work).await.map_err(|error| internal(&error))
+    }
+
+    /// Changes the store, and writes down who did it, in one transaction; nothing is changed where it is refused.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        topic: Topic,
+        work: impl FnOnce(&Transaction<'_>) -> Changed<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (now, address, user) = (self.now(), self.address.clone(), self.caller.name.clone());
+        let changed = self.shared.store.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let (made, note) = match work(&transaction)? {
+                Ok(done) => done,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let told = note.event.is_some();
+            if let Some(event) = &note.event {
+                events::add(&transaction, event)?;
+            }
+            let detail = format!("by {user}: {}", note.detail);
+            tracing::info!(address, host = note.host, outcome = note.outcome, "{detail}");
+            let outcome = note.outcome.to_owned();
+            audit::add(&transaction, &audit::Entry { time: now, address, host: note.host, outcome, detail })?;
+            transaction.commit()?;
+            Ok(Ok((made, told)))
+        });
+        let (made, told) = changed.await.map_err(|error| internal(&error))??;
+        self.shared.changes.tell(topic);
+        if told {
+            self.shared.changes.tell(Topic::Events);
+        }
+        Ok(made)
+    }
+}
+
+/// The refusal of an id that there is not.
+pub(super) fn missing(kind: &str, id: &str) -> ApiError {
+    let id: String = id.chars().take(60).collect();
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("{kind} {id}"),
+        "there is none of this id",
+        "it was removed, or has never been there",
+        "list those that there are",
+    )
+}
+
+/// The refusal of what does not go with what is there.
+pub(super) fn conflict(
+    object: impl Into<String>,
+    what: &str,
+    why: impl std::fmt::Display,
+    next: &str,
+) -> ApiError {
+    ApiError::new(ErrorCode::Conflict, object, what, why, next)
+}
+
+/// Makes a handler of requests out of one of calls.
+pub(super) fn call<F>(
+    handler: fn(Call) -> F,
+) -> impl Fn(
+    State<Arc<Shared>>,
+    Extension<Arc<Peer>>,
+    Caller,
+    Result<Path<HashMap<String, String>>, PathRejection>,
+    RawQuery,
+    HeaderMap,
+    Received,
+) -> Pin<Box<dyn Future<Output = Response> + Send>>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    move |State(shared), Extension(peer), caller, path, RawQuery(query), headers, body| {
+        Box::pin(async move {
+            let id = path.ok().and_then(|Path(mut path)| path.remove("id")).unwrap_or_default();
+            let call = Call {
+                shared,
+                caller,
+                address: peer.address.to_string(),
+                id,
+                query: Parameters::of(query.as_deref().unwrap_or_default()),
+                body: fields(&headers, body),
+            };
+            match handler(call).await {
+                Ok(reply) => reply.into_response(),
+                Err(refused) => answer::<()>(Err(refused)),
+            }
+        })
+    }
+}
+
+/// The fields of a body that says it is JSON.
+fn fields(headers: &HeaderMap, body: Received) -> Result<Fields, ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+    if !is_json {
+        return Err(super::super::bad_request("its Content-Type is not application/json"));
+    }
+    Fields::of(&body.map_err(|cause| super::super::bad_request(cause.body_text()))?)
+}

@@ -1,0 +1,165 @@
+//! `/api/v1/jobs`.
+
+use super::super::changes::Topic;
+use super::call::{Answer, Call, Note, Reply, conflict, missing};
+use super::fields::{is_host_id, refused};
+use crate::store::jobs::{self, Job, NewJob};
+use crate::store::{hosts, items};
+use control_api::agent::JobKind;
+use control_api::registration::HostKind;
+use control_api::{ApiError, PointSelector};
+use serde_json::Value;
+
+const KIND: &str = "job";
+/// Characters that the name of a bookmark may have.
+const MAX_BOOKMARK: usize = 60;
+
+/// The newest first.
+pub(super) async fn list(mut call: Call) -> Answer {
+    let mut query = call.query()?;
+    let (host, item) = (query.host("host")?, query.id("item")?);
+    let (open, before) = (query.flag("open")?, query.id("before")?);
+    let limit = query.limit()?;
+    query.finish()?;
+    let rows = u32::try_from(limit).unwrap_or(u32::MAX);
+    let wanted = jobs::Query { host, item, open, before, limit: rows };
+    let found = call.read(move |connection| Ok(jobs::list(connection, &wanted)?)).await?;
+    Reply::newest(found, limit, |job| job.number)
+}
+
+pub(super) async fn show(mut call: Call) -> Answer {
+    call.no_query()?;
+    let id = call.id();
+    let found = call.read(move |connection| Ok(jobs::by_uuid(connection, &id)?)).await?;
+    Reply::of(&found.ok_or_else(|| missing(KIND, &call.id()))?)
+}
+
+/// Orders a job. When it is answered, the job is durable and runs once.
+pub(super) async fn order(mut call: Call) -> Answer {
+    call.no_query()?;
+    let mut fields = call.body()?;
+    let host = fields.take("host")?.text()?;
+    if !is_host_id(&host) {
+        return Err(refused("host", "the id of a host, 32 hexadecimal digits", &format!("{host:?}")));
+    }
+    let job = wanted(fields.take("job")?.value())?;
+    fields.finish()?;
+    let (by, now) = (call.caller.name.clone(), call.now());
+    let ordered = call.change(Topic::Jobs, move |transaction| {
+        let Some(known) = hosts::by_uuid(transaction, &host)? else {
+            return Ok(Err(missing("host", &host)));
+        };
+        let does_it = match job {
+            JobKind::Bookmark { .. } => HostKind::SourceAgent,
+            _ => HostKind::MasterTarget,
+        };
+        if known.kind != does_it {
+            let why = format!("it is a {}, and only a {does_it} does this", known.kind);
+            let what = format!("it cannot be ordered to {}", job.title());
+            return Ok(Err(conflict(known.name, &what, why, "choose another host")));
+        }
+        let mut item = None;
+        if let Some(name) = job.item() {
+            let here = items::of_host(transaction, known.row)?;
+            let Some(found) = here.into_iter().find(|item| item.name == name && !item.gone) else {
+                return Ok(Err(missing(&format!("the item on {}:", known.name), name)));
+            };
+            item = Some(found.id);
+        }
+        let new = NewJob { host: known.row, item, job, by, now };
+        Ok(jobs::add(transaction, &new)?.map(|job| noted(job, "job ordered")))
+    });
+    let ordered = ordered.await?;
+    Reply::made(format!("/api/v1/jobs/{}", ordered.id), &ordered)
+}
+
+/// Gives up a job where that is safe.
+pub(super) async fn cancel(mut call: Call) -> Answer {
+    call.no_query()?;
+    let (id, by, now) = (call.id(), call.caller.name.clone(), call.now());
+    let cancelled = call.change(Topic::Jobs, move |transaction| {
+        Ok(jobs::cancel(transaction, &id, &by, now)?.map(|job| noted(job, "job cancelled")))
+    });
+    let cancelled = cancelled.await?;
+    // A job that ends at once has told it.
+    call.shared.changes.tell(Topic::Events);
+    Reply::of(&cancelled)
+}
+
+fn noted(job: Job, outcome: &'static str) -> (Job, Note) {
+    let detail = format!("{} {}", job.id, job.job.title());
+    let note = Note { host: job.host_name.clone(), ..Note::new(outcome, detail) };
+    (job, note)
+}
+
+/// What is to be done, in the form that the document describes: no field too many, and points named without doubt.
+fn wanted(given: Value) -> Result<JobKind, ApiError> {
+    let expected = |why: String| refused("job", "one of the jobs that are described", &why);
+    let job: JobKind = serde_json::from_value(given.clone()).map_err(|cause| expected(cause.to_string()))?;
+    let known = serde_json::to_value(&job).map_err(|cause| expected(cause.to_string()))?;
+    let extra = given.as_object().and_then(|given| given.keys().find(|key| known.get(key).is_none()));
+    if let Some(key) = extra {
+        return Err(refused(&format!("job.{key}"), "left out of this kind of job", "there"));
+    }
+    match &job {
+        JobKind::Bookmark { name, .. } if !is_text(name, MAX_BOOKMARK) => {
+            let expected = format!("a text of 1 to {MAX_BOOKMARK} characters without control characters");
+            Err(refused("job.name", &expected, &format!("{name:?}")))
+        }
+        JobKind::TestFailoverStart { point, .. } if !is_clear(point, &given["point"]) => Err(refused(
+            "job.point",
+            "latest, latest-app-consistent, the number of a point, time:NANOSECONDS or bookmark:NAME",
+            &given["point"].to_string(),
+        )),
+        _ => Ok(job),
+    }
+}
+
+/// Whether a point is named in the one way that leaves no doubt.
+fn is_clear(point: &PointSelector, given: &Value) -> bool {
+    let text = given.as_str().unwrap_or_default();
+    let few_digits = |text: &str| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match point {
+        PointSelector::Bookmark(name) => text.starts_with("bookmark:") && is_text(name, MAX_BOOKMARK),
+        PointSelector::Time(_) => text.strip_prefix("time:").is_some_and(few_digits),
+        PointSelector::Number(_) => few_digits(text),
+        PointSelector::Latest | PointSelector::LatestApplicationConsistent => true,
+    }
+}
+
+fn is_text(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.chars().count()) && !text.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_has_no_field_too_many() {
+        assert_eq!(wanted(json!({"kind": "check"})).unwrap(), JobKind::Check);
+        for (job, object) in [
+            (json!({"kind": "check", "item": "web01"}), "job.item"),
+            (json!({"kind": "resync", "item": "web01", "more": 1}), "job"),
+            (json!({"kind": "resync"}), "job"),
+            (json!({"kind": "format"}), "job"),
+            (json!({"kind": "bookmark", "name": "", "application_consistent": true}), "job.name"),
+            (json!({"kind": "bookmark", "name": "a\n", "application_consistent": true}), "job.name"),
+            (json!("check"), "job"),
+        ] {
+            assert_eq!(wanted(job.clone()).unwrap_err().failure.object, object, "{job}");
+        }
+    }
+
+    #[test]
+    fn a_point_is_named_without_doubt() {
+        let start = |point: &str| wanted(json!({"kind": "test-failover-start", "item": "a", "point": point}));
+        for point in ["latest", "latest-app-consistent", "417", "time:1790000000000000000", "bookmark:17"] {
+            assert!(start(point).is_ok(), "{point}");
+        }
+        for point in ["nightly", "2024-02-29T12:34:56Z", "bookmark:", "time:x", "99999999999999999999", ""] {
+            assert!(start(point).is_err(), "{point}");
+        }
+    }
+}
