@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serialize;
 
 /// Events that are kept.
-const MAX_EVENTS: i64 = 100_000;
+pub(super) const MAX_EVENTS: i64 = 100_000;
 
 /// What happened, as people read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,8 +73,6 @@ pub(crate) fn clear(connection: &Connection, key: &str, now: Time) -> Result<boo
     let sql =
         format!("{SELECT} JOIN alert ON alert.event = event.id WHERE alert.key = ? AND cleared IS NULL");
     let Some(raised) = connection.query_row(&sql, [key], event).optional()? else { return Ok(false) };
-    connection
-        .execute("UPDATE alert SET cleared = ? WHERE key = ? AND cleared IS NULL", params![now, key])?;
     let over = Event {
         time: now,
         severity: Severity::Info,
@@ -83,7 +81,11 @@ pub(crate) fn clear(connection: &Connection, key: &str, now: Time) -> Result<boo
         next: String::new(),
         ..raised
     };
-    add(connection, &over)?;
+    let over = add(connection, &over)?;
+    connection.execute(
+        "UPDATE alert SET cleared = ?, over = ? WHERE key = ? AND cleared IS NULL",
+        params![now, over, key],
+    )?;
     Ok(true)
 }
 
@@ -106,10 +108,10 @@ pub(crate) fn forget(connection: &Connection, prefix: &str, now: Time) -> Result
     Ok(())
 }
 
-const SELECT: &str = "SELECT event.id, event.time, event.severity, event.kind, event.object, event.what, event.cause, \
+pub(super) const SELECT: &str = "SELECT event.id, event.time, event.severity, event.kind, event.object, event.what, event.cause, \
      event.next, event.host, event.item FROM event";
 
-fn event(row: &rusqlite::Row<'_>) -> Result<Event> {
+pub(super) fn event(row: &rusqlite::Row<'_>) -> Result<Event> {
     let severity: String = row.get(2)?;
     let severity = Severity::parse(&severity)
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(2, severity, rusqlite::types::Type::Text))?;
@@ -164,13 +166,18 @@ pub(crate) struct Query {
     pub(crate) limit: u32,
 }
 
+/// The ids of this severity and the worse ones; always three.
+pub(super) fn at_least(severity: Severity) -> [&'static str; 3] {
+    match severity {
+        Severity::Info => ["info", "warning", "critical"],
+        Severity::Warning => ["warning", "critical", "critical"],
+        Severity::Critical => ["critical"; 3],
+    }
+}
+
 /// Events, the newest first.
 pub(crate) fn newest(connection: &Connection, query: &Query) -> Result<Vec<Event>> {
-    let severities: &[&str] = match query.at_least {
-        None | Some(Severity::Info) => &["info", "warning", "critical"],
-        Some(Severity::Warning) => &["warning", "critical", "critical"],
-        Some(Severity::Critical) => &["critical", "critical", "critical"],
-    };
+    let severities = at_least(query.at_least.unwrap_or(Severity::Info));
     let sql = format!(
         "{SELECT} WHERE severity IN (?1, ?2, ?3) AND (?4 IS NULL OR host = ?4) AND (?5 IS NULL OR item = ?5) \
          AND (?6 IS NULL OR id < ?6) ORDER BY id DESC LIMIT ?7"

@@ -8,6 +8,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod audit;
+pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod hosts;

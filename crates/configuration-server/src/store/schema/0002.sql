@@ -111,10 +111,13 @@ CREATE TABLE alert (
     key TEXT NOT NULL,
     raised INTEGER NOT NULL,
     cleared INTEGER,
-    -- The event that raised it, which tells what it is about.
-    event INTEGER NOT NULL REFERENCES event (id)
+    -- The event that raised it, which tells what it is about, and the one that tells it is over.
+    event INTEGER NOT NULL REFERENCES event (id),
+    over INTEGER REFERENCES event (id)
 ) STRICT;
 CREATE UNIQUE INDEX alert_raised ON alert (key) WHERE cleared IS NULL;
+CREATE INDEX alert_event ON alert (event);
+CREATE INDEX alert_over ON alert (over) WHERE over IS NOT NULL;
 
 -- Who may use the portal. "password" is a PHC string.
 CREATE TABLE user (
@@ -149,7 +152,10 @@ CREATE TABLE delivery (
     channel TEXT PRIMARY KEY,
     -- The last event that arrived, or was not for it.
     event INTEGER NOT NULL,
-    -- Attempts in vain since then, and what the last one said.
-    failures INTEGER NOT NULL,
+    -- The last event of the message that is on its way: one that is repeated is the same as before.
+    sending INTEGER,
+    -- Attempts in vain since then, when the first one was, and what the last one said.
+    failures INTEGER NOT NULL DEFAULT 0,
+    since INTEGER,
     why TEXT
 ) STRICT;
