@@ -63,12 +63,13 @@ mod tests {
          INSERT INTO sample VALUES (5, 17, 4, 100);
          INSERT INTO job VALUES (3, 'j', 7, 5, '{\"kind\":\"check\"}', 'queued', 1, 'anna', NULL, NULL, NULL, NULL);
          INSERT INTO event VALUES (9, 1, 'warning', 'clock', 'mt01', 'a', 'b', 'c', 7, 5);
-         INSERT INTO alert VALUES (1, 'host/u/clock', 1, NULL, 9);
+         INSERT INTO alert VALUES (1, 'host/u/clock', 1, NULL, 9, NULL);
+         INSERT INTO delivery VALUES ('mail', 9, NULL, 2, 1, 'away');
          INSERT INTO user (id, name, role, password, made) VALUES (1, 'anna', 'operator', 'p', 1);",
     ];
 
     /// What is asked, with what must come of it, from the schema of this number on.
-    const KEPT: [(usize, &str, &str); 6] = [
+    const KEPT: [(usize, &str, &str); 7] = [
         (1, "SELECT name FROM host JOIN certificate ON host = host.id WHERE fingerprint = x'aa'", "mt01"),
         (
             1,
@@ -83,6 +84,7 @@ mod tests {
         ),
         (2, "SELECT name || uuid || job.state FROM job JOIN item ON item = item.id", "web01jqueued"),
         (2, "SELECT key || what FROM alert JOIN event ON event = event.id", "host/u/clocka"),
+        (2, "SELECT channel || event || why FROM delivery", "mail9away"),
         (2, "SELECT name || role FROM user", "annaoperator"),
     ];
 
