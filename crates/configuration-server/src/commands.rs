@@ -1,5 +1,7 @@
 //! The commands that are typed on the configuration server itself.
 
+mod user;
+
 use crate::authority::Authority;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::server::now;
@@ -16,6 +18,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+pub use user::UserCommand;
 
 /// Knows the master targets and source agents, and signs their certificates. Without a command it serves them.
 #[derive(Debug, Parser)]
@@ -52,6 +55,9 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Who may use the portal
+    #[command(subcommand)]
+    User(UserCommand),
     /// What was asked for, from where, and what came of it, the newest first
     Audit {
         /// At most so many.
@@ -84,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Command::Passphrase(command)) => passphrase(&config, *command),
         Some(Command::Hosts { json }) => list_hosts(&store(&config)?, *json),
         Some(Command::Revoke { host, yes }) => revoke(&mut store(&config)?, host, *yes),
+        Some(Command::User(command)) => user::run(&config, command),
         Some(Command::Audit { limit, json }) => list_audit(&store(&config)?, *limit, *json),
     }
 }

@@ -11,6 +11,7 @@
 //! most one password is hashed at a time, and few wait, so memory is bounded. A password or token is in no log. A
 //! session ends with the password or the role that it began with.
 
+pub(crate) mod first;
 mod guard;
 mod headers;
 mod password;

@@ -76,7 +76,7 @@ impl Password {
     }
 
     /// Whether this is the password with this hash; it takes as long for no hash at all.
-    fn is(&self, hash: Option<&str>) -> anyhow::Result<bool> {
+    pub(super) fn is(&self, hash: Option<&str>) -> anyhow::Result<bool> {
         let parsed = PasswordHash::new(hash.unwrap_or(NOBODY))
             .map_err(|cause| anyhow!("the store holds a hash that is none: {cause}"))?;
         let text = self.0.as_bytes();

@@ -1,5 +1,6 @@
 //! Logging in, and who is logged in.
 
+use super::first;
 use super::password::{Password, Turn};
 use super::role::{Caller, Role};
 use crate::server::{Shared, internal};
@@ -124,7 +125,7 @@ async fn begin(
     counted: String,
     known: users::Credentials,
 ) -> Result<LoggedIn, ApiError> {
-    let (now, limits) = (shared.now(), limits(shared));
+    let (now, limits, folder) = (shared.now(), limits(shared), shared.config.state_folder.clone());
     let mut token = Zeroizing::new(vec![0; 32]);
     OsRng.fill_bytes(&mut token);
     let credentials = Credentials { token, from_cookie: false };
@@ -154,6 +155,11 @@ async fn begin(
             };
             audit::add(&transaction, &entry)?;
             transaction.commit()?;
+            if user.role == Role::Administrator
+                && let Err(error) = first::forget(&folder)
+            {
+                tracing::error!("{error:#}");
+            }
             Ok(true)
         })
         .await;

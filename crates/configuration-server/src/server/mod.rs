@@ -18,8 +18,8 @@ pub(crate) use api::{answer, bad_request, internal, request};
 
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::store::Store;
-use crate::{state, store};
+use crate::store::{Store, schema};
+use crate::{access, state, store};
 use anyhow::{Context, Result};
 use axum::Router;
 use changes::Changes;
@@ -152,6 +152,12 @@ pub async fn serve(
     if state::ensure_passphrase(&config.state_folder)? {
         tracing::info!("a passphrase was made; mt-configserver passphrase show prints it");
     }
+    let mut first = schema::open(&config.store())?;
+    if let Some(path) = access::first::ensure_administrator(&mut first, &config.state_folder, now)? {
+        let (name, path) = (access::first::NAME, path.display());
+        tracing::info!("an administrator was made: user {name}, password in {path} until the first log-in");
+    }
+    drop(first);
     let store = Store::open(&config.store())?;
     let identity = Identity::make(authority.clone(), &config.names, now)?;
     let address = listener.local_addr().context("the socket has no address")?;

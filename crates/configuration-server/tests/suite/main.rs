@@ -4,5 +4,6 @@ mod errors;
 mod in_between;
 mod killed;
 mod life;
+mod people;
 mod secrets;
 mod support;

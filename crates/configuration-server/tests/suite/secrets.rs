@@ -1,6 +1,6 @@
-//! The passphrase is in its file and nowhere else.
+//! The passphrase is in its file and nowhere else, and the passwords of people are nowhere.
 
-use crate::support::{command, folder, host, register, wait_for};
+use crate::support::{Portal, command, folder, host, register, wait_for};
 use control_api::registration::Passphrase;
 use registration::server::Server;
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ fn command_lines_with(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn the_passphrase_is_in_no_log_no_state_and_no_command_line() {
+fn passphrase_and_passwords_are_in_no_log_no_state_and_no_command_line() {
     let (state, machines) = (folder(), folder());
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server { address: "127.0.0.1".into(), port: free.local_addr().unwrap().port() };
@@ -62,7 +62,17 @@ fn the_passphrase_is_in_no_log_no_state_and_no_command_line() {
     let wrong = Passphrase::parse("a-wrong-passphrase-4711").unwrap();
     assert!(register(&server, &wrong, &host(1, 1), &machines.path().join("one")).is_err());
     register(&server, &passphrase, &host(1, 1), &machines.path().join("one")).unwrap();
-    for secret in [passphrase.reveal(), wrong.reveal()] {
+    let first = fs::read_to_string(state.path().join("administrator.password")).unwrap();
+    let (first, guess) = (first.trim(), "a-wrong-password-4711");
+    let portal = Portal::new(&server);
+    assert_eq!(portal.log_in("admin", guess).0, 401);
+    // Typed into the wrong field.
+    assert_eq!(portal.log_in(guess, guess).0, 401);
+    let session = portal.log_in("admin", first).1;
+    let token = session["token"].as_str().unwrap();
+    assert_eq!(portal.who(token).0, 200);
+    let csrf = session["csrf"].as_str().unwrap();
+    for secret in [passphrase.reveal(), wrong.reveal(), first, guess, token] {
         assert_eq!(command_lines_with(secret.as_bytes()), Vec::<String>::new());
     }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM)
@@ -72,6 +82,10 @@ fn the_passphrase_is_in_no_log_no_state_and_no_command_line() {
     assert!(contains(&trace, b"registered") && contains(&trace, b"not proved"), "the log is not all there");
     assert_eq!(holding(state.path(), passphrase.reveal().as_bytes()), [file.display().to_string()]);
     assert_eq!(holding(machines.path(), passphrase.reveal().as_bytes()), Vec::<String>::new());
+    for secret in [first, guess, token, csrf] {
+        assert_eq!(holding(state.path(), secret.as_bytes()), Vec::<String>::new());
+        assert_eq!(holding(machines.path(), secret.as_bytes()), Vec::<String>::new());
+    }
     assert_eq!(holding(state.path(), wrong.reveal().as_bytes()), Vec::<String>::new());
     assert_eq!(holding(machines.path(), wrong.reveal().as_bytes()), Vec::<String>::new());
 }

@@ -133,3 +133,45 @@ pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn now() -> control_api::time::Time {
+    (Environment::host().clock)()
+}
+
+/// A program that uses the REST API.
+pub(crate) struct Portal {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Portal {
+    pub(crate) fn new(server: &Server) -> Portal {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ureq::tls::TlsConfig::builder()
+            .disable_verification(true)
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls).build();
+        Portal { agent: config.into(), base: format!("https://{}:{}", server.address, server.port) }
+    }
+
+    pub(crate) fn log_in(&self, user: &str, password: &str) -> (u16, Value) {
+        let body = serde_json::json!({ "user": user, "password": password });
+        answered(self.agent.post(format!("{}/api/v1/session", self.base)).send_json(body).unwrap())
+    }
+
+    /// What is under a path, to the session with this token.
+    pub(crate) fn get(&self, path: &str, token: &str) -> (u16, Value) {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        answered(request.header("authorization", format!("Bearer {token}")).call().unwrap())
+    }
+
+    pub(crate) fn who(&self, token: &str) -> (u16, Value) {
+        self.get("/api/v1/session", token)
+    }
+}
+
+fn answered(mut response: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    (response.status().as_u16(), response.body_mut().read_json().unwrap())
+}
