@@ -1,0 +1,149 @@
+//! Jobs: the list, the page of one, ordering and cancelling.
+
+use super::lines::{JobLine, took_text};
+use super::page::{Choice, Fact, Form, Frame, Problem, Section, Visit, show};
+use super::redirect;
+use super::ui;
+use crate::access::Role;
+use crate::server::changes::Topic;
+use crate::store::jobs::{self, Job, NewJob, Query};
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use control_api::Failure;
+use control_api::agent::{JobKind, JobState, JobStep, StepState};
+
+/// Jobs on one page.
+const SIZE: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct ListPage {
+    frame: Frame,
+    shown: Vec<Choice>,
+    open_only: bool,
+    rows: Vec<JobLine>,
+    older: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    frame: Frame,
+    job: JobLine,
+    heading: String,
+    item: Option<i64>,
+    may_cancel: bool,
+    outcome: Option<String>,
+    failure: Option<Failure>,
+    steps: Vec<Stage>,
+    waiting: &'static str,
+    facts: Vec<Fact>,
+}
+
+struct Stage {
+    class: &'static str,
+    icon: &'static str,
+    said: &'static str,
+    name: String,
+    took: String,
+    detail: Option<String>,
+}
+
+/// `GET /jobs`.
+pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
+    let show_only = visit.query.get("show").to_owned();
+    let open = match show_only.as_str() {
+        "open" => Some(true),
+        "ended" => Some(false),
+        _ => None,
+    };
+    // One more than is shown tells whether there are older ones.
+    let query = Query { open, before: visit.query.number("before"), limit: SIZE + 1, ..Query::default() };
+    let mut found = visit.read(move |connection| jobs::list(connection, &query)).await?;
+    let more = found.len() > SIZE as usize;
+    found.truncate(SIZE as usize);
+    let last = found.last().filter(|_| more).map(|job| job.number.to_string());
+    let choices = [("", "All jobs"), ("open", "Waiting and running"), ("ended", "Ended")];
+    show(&ListPage {
+        frame: visit.frame(Section::Jobs, "Jobs", "jobs"),
+        shown: choices.map(|(id, title)| Choice::new(id, title, &show_only)).into(),
+        open_only: open == Some(true),
+        rows: found.iter().map(|job| JobLine::new(job, visit.now)).collect(),
+        older: last.map(|last| visit.query.with(&[("before", &last), ("done", "")])),
+    })
+}
+
+/// `GET /jobs/{id}`.
+pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let wanted = id.clone();
+    let job = visit.read(move |connection| jobs::by_uuid(connection, &wanted)).await?;
+    let Some(job) = job else { return Err(Problem::missing(&format!("job {id}"), "the jobs")) };
+    let report = job.report.as_ref();
+    let can_cancel = !job.state.has_ended() && report.is_none_or(|report| report.can_cancel);
+    let mut heading = job.job.title();
+    if let Some(first) = heading.get(..1) {
+        heading = first.to_uppercase() + &heading[1..];
+    }
+    show(&JobPage {
+        frame: visit.frame(Section::Jobs, job.job.title(), "jobs"),
+        heading,
+        item: job.item,
+        may_cancel: can_cancel && job.cancelled_by.is_none() && visit.may(Role::Operator),
+        outcome: report.and_then(|report| report.outcome.clone()).filter(|_| job.state == JobState::Succeeded),
+        failure: report.and_then(|report| report.failure.clone()),
+        steps: report.map_or(Vec::new(), |report| report.steps.iter().map(stage).collect()),
+        waiting: match job.state {
+            JobState::Queued => {
+                "The host has not taken it yet. A connected host takes a job within a second; one that is not connected \
+                 takes it when it is back."
+            }
+            JobState::Running => "The host has begun, and has told no step yet.",
+            _ => "It ended without a step.",
+        },
+        facts: facts(&job),
+        job: JobLine::new(&job, visit.now),
+    })
+}
+
+fn stage(step: &JobStep) -> Stage {
+    let (class, icon, said) = match step.state {
+        StepState::Waiting => ("waiting", "waiting", "waiting"),
+        StepState::Running => ("running", "running", "running"),
+        StepState::Done => ("done", "ok", "done"),
+        StepState::Failed => ("failed", "critical", "failed"),
+        _ => ("waiting", "idle", "unknown"),
+    };
+    let took = step.started.zip(step.ended).map(|(started, ended)| took_text(ended.saturating_sub(started)));
+    Stage { class, icon, said, name: step.name.clone(), took: took.unwrap_or_default(), detail: step.detail.clone() }
+}
+
+fn facts(job: &Job) -> Vec<Fact> {
+    let mut facts = vec![Fact::new("Ordered by", job.ordered_by.clone()), Fact::at("Ordered", job.ordered)];
+    if let Some(report) = &job.report {
+        facts.push(Fact::at("Begun", report.started));
+        facts.extend(report.ended.map(|time| Fact::at("Ended", time)));
+        let took = report.ended.map(|ended| took_text(ended.saturating_sub(report.started)));
+        facts.extend(took.map(|took| Fact::new("Took", took)));
+        facts.extend(report.seconds_left.map(|left| Fact::new("Will take", ui::seconds(left))));
+    }
+    facts.extend(job.cancelled_by.clone().map(|who| Fact::new("Cancelled by", who)));
+    facts.push(Fact::new("Id", job.id.clone()));
+    facts
+}
+
+/// Orders a job, and goes to its page.
+pub(super) async fn order(visit: &Visit, host: i64, item: Option<i64>, job: JobKind) -> Result<Response, Problem> {
+    let new = NewJob { host, item, job, by: visit.caller.name.clone(), now: visit.now };
+    let job = visit.write(move |connection| jobs::add(connection, &new)).await?;
+    visit.shared.changes.tell(Topic::Jobs);
+    Ok(redirect(&format!("/jobs/{}?done=ordered", job.id)))
+}
+
+/// `POST /jobs/{id}/cancel`.
+pub(super) async fn cancel(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
+    let (by, now) = (visit.caller.name.clone(), visit.now);
+    let job = visit.write(move |connection| jobs::cancel(connection, &id, &by, now)).await?;
+    visit.shared.changes.tell(Topic::Jobs);
+    Ok(redirect(&format!("/jobs/{}?done=cancelled", job.id)))
+}
