@@ -8,6 +8,7 @@
 use super::headers::host;
 use super::role::Role;
 use super::session::{self, Credentials};
+use crate::server::portal::Problem;
 use crate::server::{Peer, Shared, answer};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -23,6 +24,8 @@ use std::sync::Arc;
 const CSRF_HEADER: &str = "x-csrf-token";
 /// Form field that does.
 const CSRF_FIELD: &str = "csrf";
+/// Header of what a page asks for by itself, to show things as they are: it keeps no session from ending.
+const LIVE_HEADER: &str = "x-live";
 
 /// Whom a route answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +81,7 @@ fn certified(request: Request) -> Result<Request, ApiError> {
 async fn admit(shared: &Arc<Shared>, role: Role, mut request: Request) -> Result<Request, ApiError> {
     from_here(&request)?;
     let Some(credentials) = Credentials::of(request.headers()) else { return Err(not_logged_in()) };
-    let Some(caller) = session::caller(shared, &credentials, true).await? else {
+    let Some(caller) = session::caller(shared, &credentials, !request.headers().contains_key(LIVE_HEADER)).await? else {
         return Err(not_logged_in());
     };
     if credentials.is_cookie() && !is_safe(request.method()) {
@@ -161,7 +164,7 @@ fn not_logged_in() -> ApiError {
     )
 }
 
-/// A refusal as an answer: JSON below `/api/`; on pages the way to the log-in, or plain words.
+/// A refusal as an answer: JSON below `/api/`; on pages the way to the log-in, or a page that says why.
 pub(crate) fn refusal(path: &str, refused: &ApiError) -> Response {
     if path.starts_with("/api/") {
         return answer::<()>(Err(refused.clone()));
@@ -169,11 +172,7 @@ pub(crate) fn refusal(path: &str, refused: &ApiError) -> Response {
     if refused.code == ErrorCode::NotLoggedIn {
         return Redirect::to("/login").into_response();
     }
-    let mut response = answer::<()>(Err(refused.clone()));
-    *response.body_mut() = Body::from(format!("{refused}\n"));
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response
+    Problem(refused.clone()).into_response()
 }
 
 /// Why a handler got no [`Caller`](super::Caller).

@@ -1,7 +1,7 @@
 //! The routes, and how answers look.
 
 use super::routes::Routes;
-use super::{Peer, Shared, certificates, registration, rest, session};
+use super::{Peer, Shared, certificates, portal, registration, rest, session};
 use crate::access::{self, Access, Role};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
@@ -48,7 +48,7 @@ pub(super) fn routes() -> Routes {
         .answering(Access::People(Role::Reader))
         .get(SESSION_PATH, session::show)
         .delete(SESSION_PATH, session::end);
-    rest::routes(routes)
+    portal::routes(rest::routes(routes))
 }
 
 /// An answer that is on its way.
@@ -115,13 +115,14 @@ pub(crate) fn internal(error: &anyhow::Error) -> ApiError {
 }
 
 async fn not_found(uri: Uri) -> Response {
-    answer::<()>(Err(ApiError::new(
+    let refused = ApiError::new(
         ErrorCode::NotFound,
         uri.path().chars().take(100).collect::<String>(),
         "there is nothing under this path",
         "this version of the configuration server does not know it",
         "compare the versions of both machines",
-    )))
+    );
+    access::refusal(uri.path(), &refused)
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Response {

@@ -8,6 +8,7 @@ mod api;
 mod certificates;
 pub(crate) mod changes;
 mod limits;
+pub(crate) mod portal;
 mod registration;
 mod rest;
 mod routes;

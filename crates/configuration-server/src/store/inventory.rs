@@ -1,8 +1,6 @@
-//! What the portal shows of many hosts at once: a page of them with their last heartbeats, and how much there is of
-//! everything. Each is a few statements, however many hosts and items there are.
+//! What the portal shows of many hosts or items at once. Each is one or two statements, however many there are.
 
 use super::json;
-use control_api::Severity;
 use control_api::agent::Heartbeat;
 use control_api::registration::HostKind;
 use control_api::time::Time;
@@ -105,56 +103,11 @@ fn line(row: &Row<'_>) -> Result<Line> {
     })
 }
 
-/// How much there is of everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Registered master targets, and those of them that are connected.
-    pub(crate) targets: (u64, u64),
-    /// The same of source agents.
-    pub(crate) sources: (u64, u64),
-    /// Items, and those of them that are protected.
-    pub(crate) items: (u64, u64),
-    /// Items that are being brought level.
-    pub(crate) syncing: u64,
-    /// Items whose newest recovery point is older than their policy wants.
-    pub(crate) late: u64,
-    /// Alerts that are raised: critical ones, and others.
-    pub(crate) alerts: (u64, u64),
-    /// Jobs that wait, and jobs that run.
-    pub(crate) jobs: (u64, u64),
-}
-
-/// Counts everything.
-pub(crate) fn counts(connection: &Connection) -> Result<Counts> {
-    let hosts = |kind: HostKind| {
-        connection
-            .prepare_cached(
-                "SELECT count(*), count(*) FILTER (WHERE connected) FROM host LEFT JOIN report \
-                 ON report.host = host.id WHERE revoked IS NULL AND kind = ?",
-            )?
-            .query_row([kind.id()], |row| Ok((row.get(0)?, row.get(1)?)))
-    };
-    let items = connection
-        .prepare_cached(
-            "SELECT count(*), count(*) FILTER (WHERE state = 'protected'), \
-             count(*) FILTER (WHERE state IN ('initial-sync', 'resync')), \
-             count(*) FILTER (WHERE rpo_seconds > rpo_threshold_seconds) \
-             FROM item JOIN policy ON policy.id = item.policy WHERE gone IS NULL",
-        )?
-        .query_row([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?)))?;
-    let alerts = connection
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE severity = ?1), count(*) FILTER (WHERE severity != ?1) \
-             FROM alert JOIN event ON event.id = alert.event WHERE cleared IS NULL",
-        )?
-        .query_row([Severity::Critical.id()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let jobs = connection
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running') \
-             FROM job WHERE ended IS NULL",
-        )?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (items, syncing, late) = items;
-    let (targets, sources) = (hosts(HostKind::MasterTarget)?, hosts(HostKind::SourceAgent)?);
-    Ok(Counts { targets, sources, items, syncing, late, alerts, jobs })
+/// Items whose newest recovery point is older than their policies want.
+pub(crate) fn late_items(connection: &Connection) -> Result<u64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FROM item JOIN policy ON policy.id = item.policy \
+         WHERE gone IS NULL AND rpo_seconds > rpo_threshold_seconds",
+    )?;
+    statement.query_row([], |row| row.get(0))
 }

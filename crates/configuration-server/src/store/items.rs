@@ -55,6 +55,12 @@ pub(crate) struct Query {
     pub(crate) text: Option<String>,
     /// Of the group of this number.
     pub(crate) group: Option<i64>,
+    /// With the policy of this number.
+    pub(crate) policy: Option<i64>,
+    /// What comes first.
+    pub(crate) sort: Sort,
+    /// Turns the order around.
+    pub(crate) descending: bool,
     /// True for those that are gone, false for the others.
     pub(crate) gone: Option<bool>,
     /// At most so many.
@@ -63,34 +69,60 @@ pub(crate) struct Query {
     pub(crate) offset: u32,
 }
 
+/// What items are sorted by; among equals, by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sort {
+    #[default]
+    Name,
+    /// From the youngest recovery point to the oldest; those without one come first.
+    Rpo,
+    /// From healthy to critical.
+    Health,
+    /// By the name of the master target.
+    Host,
+}
+
+impl Sort {
+    fn column(self) -> &'static str {
+        match self {
+            Sort::Name => "item.name",
+            Sort::Rpo => "item.rpo_seconds",
+            Sort::Health => "CASE item.health WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END",
+            Sort::Host => "host.name",
+        }
+    }
+}
+
 const FROM: &str = "FROM item JOIN host ON host.id = item.host";
 const COLUMNS: &str = "item.id, item.host, host.uuid, host.name, item.name, item.state, item.health, item.rpo_seconds, \
      item.reported, item.gone, item.policy, item.item_group, item_status.body";
 
-/// What [`Query`] asks for, as a condition with five parameters.
+/// What [`Query`] asks for, as a condition with seven parameters.
 const WHERE: &str = "(?1 IS NULL OR host.uuid = ?1) AND (?2 IS NULL OR item.state = ?2) \
      AND (?3 IS NULL OR item.health = 'critical' OR (?3 = 'warning' AND item.health = 'warning')) \
      AND (?4 IS NULL OR instr(lower(item.name), lower(?4)) OR instr(lower(host.name), lower(?4))) \
-     AND (?5 IS NULL OR item.item_group = ?5) AND (?6 IS NULL OR (item.gone IS NOT NULL) = ?6)";
+     AND (?5 IS NULL OR item.item_group = ?5) AND (?6 IS NULL OR (item.gone IS NOT NULL) = ?6) \
+     AND (?7 IS NULL OR item.policy = ?7)";
 
-/// Items by name, and how many there are without the limit.
+/// Items, and how many there are without the limit.
 pub(crate) fn list(connection: &Connection, query: &Query) -> Result<(Vec<Item>, u64)> {
     let health = query.health.filter(|health| *health > Severity::Info).map(Severity::id);
     let state = query.state.map(ItemState::id);
+    let Query { host, text, group, gone, policy, .. } = query;
     let total = connection
         .prepare_cached(&format!("SELECT count(*) {FROM} WHERE {WHERE}"))?
-        .query_row(params![query.host, state, health, query.text, query.group, query.gone], |row| {
-            row.get(0)
-        })?;
+        .query_row(params![host, state, health, text, group, gone, policy], |row| row.get(0))?;
+    let direction = if query.descending { "DESC" } else { "ASC" };
+    let order = format!("ORDER BY {} {direction}, item.name, item.id", query.sort.column());
     // The page is chosen first, so that the long part is read of nothing but that.
     let sql = format!(
-        "WITH page AS (SELECT item.id {FROM} WHERE {WHERE} ORDER BY item.name, item.id LIMIT ?7 OFFSET ?8) \
+        "WITH page AS (SELECT item.id {FROM} WHERE {WHERE} {order} LIMIT ?8 OFFSET ?9) \
          SELECT {COLUMNS} {FROM} JOIN page ON page.id = item.id JOIN item_status ON item_status.item = item.id \
-         ORDER BY item.name, item.id"
+         {order}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let items = statement.query_map(
-        params![query.host, state, health, query.text, query.group, query.gone, query.limit, query.offset],
+        params![host, state, health, text, group, gone, policy, query.limit, query.offset],
         item,
     )?;
     Ok((items.collect::<Result<_>>()?, total))

@@ -12,6 +12,7 @@ pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod hosts;
+pub(crate) mod inventory;
 pub(crate) mod items;
 pub(crate) mod jobs;
 mod json;

@@ -105,7 +105,7 @@ impl Day {
 
     /// The newest hour first; hours of which nothing is known are left out.
     fn rows(&self) -> Vec<Row> {
-        let hours = (0..SLOTS).step_by(HOUR as usize).rev();
+        let hours = (0..SLOTS / HOUR).rev().map(|hour| hour * HOUR);
         let row = |from: u64| {
             let range = from as usize..(from + HOUR) as usize;
             let rates: Vec<u64> = self.rates[range.clone()].iter().flatten().copied().collect();

@@ -41,8 +41,8 @@ impl FirstHost {
 
 fn command(shared: &Shared, kind: HostKind) -> String {
     let program = match kind {
-        HostKind::MasterTarget => "mtctl",
         HostKind::SourceAgent => "mt-source",
+        _ => "mtctl",
     };
     let name = server_name(shared);
     let port = shared.config.listen.port();

@@ -1,13 +1,15 @@
 //! The page of a host, and what can be done to one.
 
 use super::confirm::Confirm;
-use super::lines::{EventLine, ItemLine, JobLine, Policies, host_state, retention_bar};
-use super::page::{Fact, Form, Frame, Problem, Section, Visit, show};
+use super::lines::{self, EventLine, ItemLine, JobLine, host_state, retention_bar};
+use super::page::{Done, Fact, Form, Frame, Problem, Section, Visit, show};
+use super::redirect;
 use super::ui::{self, Ago, Badge, Bar};
 use crate::access::Role;
+use crate::server::changes::Topic;
 use crate::store::hosts::{self, Known};
 use crate::store::reports::{self, Report};
-use crate::store::{events, items, jobs, policies};
+use crate::store::{events, items, jobs};
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
@@ -15,6 +17,7 @@ use control_api::RetentionStatus;
 use control_api::agent::{Datastore, Health, HostDisk, JobKind, Protection};
 use control_api::registration::HostKind;
 use control_api::time::{SECOND, Time};
+use rusqlite::Connection;
 
 /// Lines of each list.
 const SHOWN: u32 = 20;
@@ -86,8 +89,7 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let found = visit
         .read(move |connection| {
             let Some(known) = hosts::by_uuid(connection, &wanted)? else { return Ok(None) };
-            let policies: Policies =
-                policies::list(connection)?.into_iter().map(|policy| (policy.id, policy)).collect();
+            let policies = lines::policies(connection)?;
             let query = items::Query {
                 host: Some(wanted.clone()),
                 gone: Some(false),
@@ -260,6 +262,19 @@ pub(super) async fn ask_revoke(visit: Visit, Path(id): Path<String>) -> Result<R
         dangerous: true,
         back: format!("/infrastructure/{id}"),
     })
+}
+
+/// `POST /infrastructure/{id}/revoke`.
+pub(super) async fn revoke(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
+    let (known, now) = (known(&visit, &id).await?, visit.now);
+    let detail = format!("{} {}", known.kind, known.id);
+    let done = Done { host: known.name.clone(), ..Done::new("revoked", detail) };
+    let revoked = move |connection: &Connection| hosts::revoke(connection, &known, now).map(Ok);
+    visit.change(Topic::Hosts, done, revoked).await?;
+    for topic in [Topic::Items, Topic::Jobs, Topic::Events] {
+        visit.shared.changes.tell(topic);
+    }
+    Ok(redirect(&format!("/infrastructure/{id}?done=revoked")))
 }
 
 async fn known(visit: &Visit, id: &str) -> Result<Known, Problem> {

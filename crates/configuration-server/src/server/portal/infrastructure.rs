@@ -64,9 +64,9 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
     let now = visit.now;
     let lists = visit
         .read(move |connection| {
-            let list = |query: &Query| {
+            let list = |query: &Query| -> rusqlite::Result<(Vec<HostLine>, u64)> {
                 let (lines, total) = inventory::hosts(connection, query)?;
-                Ok((lines.iter().map(|line| HostLine::new(line, now)).collect::<Vec<_>>(), total))
+                Ok((lines.iter().map(|line| HostLine::new(line, now)).collect(), total))
             };
             Ok([list(&targets)?, list(&sources)?])
         })

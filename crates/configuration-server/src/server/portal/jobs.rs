@@ -1,7 +1,7 @@
 //! Jobs: the list, the page of one, ordering and cancelling.
 
 use super::lines::{JobLine, took_text};
-use super::page::{Choice, Fact, Form, Frame, Problem, Section, Visit, show};
+use super::page::{Choice, Done, Fact, Form, Frame, Problem, Section, Visit, show};
 use super::redirect;
 use super::ui;
 use crate::access::Role;
@@ -134,16 +134,16 @@ fn facts(job: &Job) -> Vec<Fact> {
 
 /// Orders a job, and goes to its page.
 pub(super) async fn order(visit: &Visit, host: i64, item: Option<i64>, job: JobKind) -> Result<Response, Problem> {
+    let done = Done::new("job ordered", job.title());
     let new = NewJob { host, item, job, by: visit.caller.name.clone(), now: visit.now };
-    let job = visit.write(move |connection| jobs::add(connection, &new)).await?;
-    visit.shared.changes.tell(Topic::Jobs);
+    let job = visit.change(Topic::Jobs, done, move |connection| jobs::add(connection, &new)).await?;
     Ok(redirect(&format!("/jobs/{}?done=ordered", job.id)))
 }
 
 /// `POST /jobs/{id}/cancel`.
 pub(super) async fn cancel(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let (by, now) = (visit.caller.name.clone(), visit.now);
-    let job = visit.write(move |connection| jobs::cancel(connection, &id, &by, now)).await?;
-    visit.shared.changes.tell(Topic::Jobs);
+    let done = Done::new("job cancelled", id.clone());
+    let job = visit.change(Topic::Jobs, done, move |connection| jobs::cancel(connection, &id, &by, now)).await?;
     Ok(redirect(&format!("/jobs/{}?done=cancelled", job.id)))
 }

@@ -5,11 +5,12 @@ use crate::store::events::{Event, Raised};
 use crate::store::inventory;
 use crate::store::items::Item;
 use crate::store::jobs::Job;
-use crate::store::policies::Policy;
+use crate::store::policies::{self, Policy};
 use control_api::agent::{Heartbeat, JobReport};
 use control_api::registration::HostKind;
 use control_api::time::{SECOND, Time};
 use control_api::{ItemStatus, RetentionStatus};
+use rusqlite::{Connection, Result};
 use std::collections::HashMap;
 
 /// A replicated item.
@@ -29,6 +30,11 @@ pub(super) struct ItemLine {
 
 /// Policies by number.
 pub(super) type Policies = HashMap<i64, Policy>;
+
+/// All policies.
+pub(super) fn policies(connection: &Connection) -> Result<Policies> {
+    Ok(policies::list(connection)?.into_iter().map(|policy| (policy.id, policy)).collect())
+}
 
 impl ItemLine {
     pub(super) fn new(item: &Item, policies: &Policies) -> ItemLine {
@@ -129,6 +135,12 @@ pub(super) struct EventLine {
 
 /// Ids of hosts by row: events name rows.
 pub(super) type HostIds = HashMap<i64, String>;
+
+/// Those of all hosts.
+pub(super) fn host_ids(connection: &Connection) -> Result<HostIds> {
+    let mut statement = connection.prepare_cached("SELECT id, uuid FROM host")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
 
 impl EventLine {
     pub(super) fn new(event: &Event, hosts: &HostIds, now: Time) -> EventLine {

@@ -1,13 +1,15 @@
 //! The first page: health at a glance, and what to do next.
 
 use super::first::FirstHost;
-use super::lines::{EventLine, HostLine, ItemLine, JobLine, Policies};
+use super::lines::{self, EventLine, HostLine, ItemLine, JobLine};
 use super::page::{Frame, Problem, Section, Visit, show};
 use super::ui::Tone;
-use crate::store::inventory::{self, Counts, Presence};
-use crate::store::{events, items, jobs, policies};
+use crate::store::inventory::{self, Presence};
+use crate::store::overview::{self, Hosts};
+use crate::store::{events, items, jobs};
 use askama::Template;
 use axum::response::Response;
+use control_api::Severity;
 
 /// Lines of each list.
 const SHOWN: u32 = 8;
@@ -45,8 +47,7 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Problem> {
     let now = visit.now;
     let page = visit
         .read(move |connection| {
-            let counts = inventory::counts(connection)?;
-            let hosts = super::host_ids(connection)?;
+            let hosts = lines::host_ids(connection)?;
             let alerts = events::raised(connection)?;
             let open = jobs::Query { open: Some(true), limit: SHOWN, ..jobs::Query::default() };
             let worst = items::Query {
@@ -63,33 +64,37 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Problem> {
                 limit: SHOWN,
                 offset: 0,
             };
-            let policies: Policies =
-                policies::list(connection)?.into_iter().map(|policy| (policy.id, policy)).collect();
+            let policies = lines::policies(connection)?;
             let worst = items::list(connection, &worst)?.0;
             let told = worst.iter().filter(|item| item.rpo_seconds.is_some());
             Ok(Lists {
-                alerts_total: alerts.len(),
                 alerts: alerts.iter().take(ALERTS).map(|alert| EventLine::alert(alert, &hosts, now)).collect(),
                 jobs: jobs::list(connection, &open)?.iter().map(|job| JobLine::new(job, now)).collect(),
                 worst: told.map(|item| ItemLine::new(item, &policies)).collect(),
                 away: inventory::hosts(connection, &away)?.0.iter().map(|host| HostLine::new(host, now)).collect(),
-                counts,
+                counts: Counts {
+                    all: overview::counts(connection)?,
+                    late: inventory::late_items(connection)?,
+                    critical: alerts.iter().filter(|alert| alert.event.severity == Severity::Critical).count(),
+                    alerts: alerts.len(),
+                },
             })
         })
         .await?;
-    let Lists { counts, alerts_total, alerts, jobs, worst, away } = page;
-    let first = (counts.targets.0 == 0).then(|| FirstHost::target(&visit.shared));
+    let Lists { counts, alerts, jobs, worst, away } = page;
+    let (targets, sources) = (all(&counts.all.master_targets), all(&counts.all.source_agents));
+    let first = (targets == 0).then(|| FirstHost::target(&visit.shared));
     show(&Page {
         frame: visit.frame(Section::Overview, "Overview", "hosts items jobs events settings"),
         sentence: sentence(&counts),
         tiles: tiles(&counts),
         first,
         alerts,
-        alerts_total,
+        alerts_total: counts.alerts,
         jobs,
         worst,
         away,
-        away_empty: match counts.targets.0 + counts.sources.0 {
+        away_empty: match targets + sources {
             0 => "No host is registered yet.",
             _ => "All hosts are connected.",
         },
@@ -98,53 +103,53 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Problem> {
 
 struct Lists {
     counts: Counts,
-    alerts_total: usize,
     alerts: Vec<EventLine>,
     jobs: Vec<JobLine>,
     worst: Vec<ItemLine>,
     away: Vec<HostLine>,
 }
 
+/// How much there is of everything.
+struct Counts {
+    all: overview::Counts,
+    /// Items whose newest recovery point is too old.
+    late: u64,
+    /// Critical alerts.
+    critical: usize,
+    /// Alerts in all.
+    alerts: usize,
+}
+
+/// Hosts that are registered.
+fn all(hosts: &Hosts) -> u64 {
+    hosts.connected + hosts.not_connected + hosts.new
+}
+
 fn sentence(counts: &Counts) -> String {
-    match (counts.alerts, counts.targets.0) {
-        (_, 0) => "Nothing is registered yet: the first step stands below.".into(),
-        ((0, 0), _) => "All is well: no alert is raised.".into(),
-        ((0, others), _) => format!("{} to look at today.", plural(others, "alert")),
-        ((critical, _), _) => format!("{} to look at now.", plural(critical, "critical alert")),
+    match (counts.critical, counts.alerts, all(&counts.all.master_targets)) {
+        (_, _, 0) => "Nothing is registered yet: the first step stands below.".into(),
+        (0, 0, _) => "All is well: no alert is raised.".into(),
+        (0, others, _) => format!("{} to look at today.", plural(others, "alert")),
+        (critical, ..) => format!("{} to look at now.", plural(critical, "critical alert")),
     }
 }
 
-fn plural(number: u64, what: &str) -> String {
+fn plural(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn tiles(counts: &Counts) -> Vec<Tile> {
-    let hosts = |label, link, (all, connected): (u64, u64)| Tile {
-        label,
-        value: connected.to_string(),
-        of: format!("of {all}"),
-        note: match all - connected {
-            _ if all == 0 => "none registered".into(),
-            0 => "all connected".into(),
-            away => format!("{away} not connected"),
-        },
-        tone: match all - connected {
-            _ if all == 0 => Tone::Idle,
-            0 => Tone::Ok,
-            _ => Tone::Critical,
-        },
-        link,
-    };
-    let (items, protected) = counts.items;
-    let (critical, others) = counts.alerts;
-    let (queued, running) = counts.jobs;
+    let all = &counts.all;
+    let states = |states: &[&str]| states.iter().filter_map(|state| all.items.states.get(*state)).sum::<u64>();
+    let (items, protected, syncing) = (all.items.total, states(&["protected"]), states(&["initial-sync", "resync"]));
+    let (queued, running) = (all.jobs.queued, all.jobs.running);
     vec![
         Tile {
             label: "Alerts",
-            value: (critical + others).to_string(),
+            value: counts.alerts.to_string(),
             of: String::new(),
-            note: if critical + others == 0 { "none raised".into() } else { format!("{critical} critical") },
-            tone: match (critical, others) {
+            note: if counts.alerts == 0 { "none raised".into() } else { format!("{} critical", counts.critical) },
+            tone: match (counts.critical, counts.alerts) {
                 (0, 0) => Tone::Ok,
                 (0, _) => Tone::Warning,
                 _ => Tone::Critical,
@@ -155,14 +160,14 @@ fn tiles(counts: &Counts) -> Vec<Tile> {
             label: "Items protected",
             value: protected.to_string(),
             of: format!("of {items}"),
-            note: match counts.syncing {
+            note: match syncing {
                 0 => "none being brought level".into(),
                 syncing => format!("{syncing} being brought level"),
             },
             tone: match items - protected {
                 _ if items == 0 => Tone::Idle,
                 0 => Tone::Ok,
-                others if others <= counts.syncing => Tone::Info,
+                others if others <= syncing => Tone::Info,
                 _ => Tone::Warning,
             },
             link: "/items?sort=health",
@@ -179,8 +184,8 @@ fn tiles(counts: &Counts) -> Vec<Tile> {
             },
             link: "/items?sort=rpo",
         },
-        hosts("Master targets", "/infrastructure#targets", counts.targets),
-        hosts("Source machines", "/infrastructure#sources", counts.sources),
+        hosts_tile("Master targets", "/infrastructure#targets", &all.master_targets),
+        hosts_tile("Source machines", "/infrastructure#sources", &all.source_agents),
         Tile {
             label: "Jobs",
             value: running.to_string(),
@@ -190,4 +195,15 @@ fn tiles(counts: &Counts) -> Vec<Tile> {
             link: "/jobs?show=open",
         },
     ]
+}
+
+fn hosts_tile(label: &'static str, link: &'static str, hosts: &Hosts) -> Tile {
+    let all = all(hosts);
+    let (note, tone) = match (all, hosts.not_connected, hosts.new) {
+        (0, ..) => ("none registered".into(), Tone::Idle),
+        (_, 0, 0) => ("all connected".into(), Tone::Ok),
+        (_, 0, new) => (format!("{new} without a heartbeat yet"), Tone::Info),
+        (_, away, _) => (format!("{away} not connected"), Tone::Critical),
+    };
+    Tile { label, value: hosts.connected.to_string(), of: format!("of {all}"), note, tone, link }
 }

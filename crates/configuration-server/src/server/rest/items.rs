@@ -85,7 +85,8 @@ pub(super) async fn list(mut call: Call) -> Answer {
     query.finish()?;
     let bounded = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let (limit, offset) = (bounded(page.limit), bounded(page.offset));
-    let wanted = items::Query { host, state, health, text, group, gone, limit, offset };
+    let order = items::Query::default();
+    let wanted = items::Query { host, state, health, text, group, gone, limit, offset, ..order };
     let (found, total) = call.read(move |connection| Ok(items::list(connection, &wanted)?)).await?;
     Reply::list(total, found.into_iter().map(Entry::from).collect())
 }

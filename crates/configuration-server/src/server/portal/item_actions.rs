@@ -1,0 +1,138 @@
+//! What can be done to a replicated item.
+
+use super::confirm::Confirm;
+use super::fields::Fields;
+use super::item::{missing, number};
+use super::jobs::order;
+use super::page::{Done, Form, Problem, Section, Visit, show};
+use super::policies::{group_refusal, unknown_policy};
+use super::redirect;
+use crate::server::changes::Topic;
+use crate::store::items::{self, Item};
+use crate::store::{groups, policies};
+use axum::extract::Path;
+use axum::response::Response;
+use control_api::agent::JobKind;
+use control_api::{ApiError, ErrorCode, PointSelector};
+
+async fn found(visit: &Visit, id: &str) -> Result<Item, Problem> {
+    let number = number(id)?;
+    let item = visit.read(move |connection| items::by_id(connection, number)).await?;
+    item.ok_or_else(|| missing(id))
+}
+
+/// `GET /items/{id}/resync`.
+pub(super) async fn ask_resync(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    show(&Confirm {
+        frame: visit.frame(Section::Items, format!("Resync {}?", item.name), ""),
+        consequence: "The source compares all its disks with the replica and sends what differs. Until that is done no \
+                      new recovery point is made; those that there are stay."
+            .into(),
+        then: "It reads every disk of the source once; how long that takes depends on their size, not on how much \
+               differs."
+            .into(),
+        action: format!("/items/{id}/resync"),
+        yes: "Resync",
+        dangerous: false,
+        back: format!("/items/{id}"),
+    })
+}
+
+/// `POST /items/{id}/resync`.
+pub(super) async fn resync(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    order(&visit, item.host_row, Some(item.id), JobKind::Resync { item: item.name }).await
+}
+
+/// `POST /items/{id}/resume`.
+pub(super) async fn resume(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    order(&visit, item.host_row, Some(item.id), JobKind::Resume { item: item.name }).await
+}
+
+/// `POST /items/{id}/test-failover`.
+pub(super) async fn start_test(
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    let point = point(&form)?;
+    let job = JobKind::TestFailoverStart { item: item.name, point };
+    order(&visit, item.host_row, Some(item.id), job).await
+}
+
+/// The recovery point that a form chooses.
+fn point(form: &Fields) -> Result<PointSelector, ApiError> {
+    let refused = |why: String, next: &str| {
+        ApiError::new(ErrorCode::BadRequest, "the recovery point", "none is chosen", why, next)
+    };
+    match form.get("point") {
+        "latest" => Ok(PointSelector::Latest),
+        "latest-app-consistent" => Ok(PointSelector::LatestApplicationConsistent),
+        "bookmark" => form
+            .number("bookmark")
+            .map(PointSelector::Number)
+            .ok_or_else(|| refused("the form names no bookmark".into(), "go back and choose one")),
+        "time" => control_api::time::parse(form.get("time")).map(PointSelector::Time).ok_or_else(|| {
+            let given: String = form.get("time").chars().take(40).collect();
+            let next = "go back and give one such as 2026-11-26T01:30:00Z";
+            refused(format!("{given:?} is no moment"), next)
+        }),
+        _ => Err(refused("the form names none".into(), "go back and choose one")),
+    }
+}
+
+/// `POST /items/{id}/test-failover/stop`.
+pub(super) async fn stop_test(
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    let Some(test) = form.number("id") else {
+        let next = "go back and choose one";
+        let why = "the form names none";
+        return Err(ApiError::new(ErrorCode::BadRequest, "the test failover", "it cannot be ended", why, next).into());
+    };
+    let job = JobKind::TestFailoverStop { item: item.name, id: test };
+    order(&visit, item.host_row, Some(item.id), job).await
+}
+
+/// `POST /items/{id}/settings`.
+pub(super) async fn settings(
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let item = found(&visit, &id).await?;
+    let policy: i64 = form.number("policy").ok_or_else(unknown_policy)?;
+    let group: Option<i64> = form.number("group");
+    let done = Done { host: item.host_name.clone(), ..Done::new("item changed", item.name.clone()) };
+    visit
+        .change(Topic::Items, done, move |connection| {
+            if !policies::assign(connection, item.id, policy)? {
+                return Ok(Err(unknown_policy()));
+            }
+            let assigned = groups::assign(connection, item.id, group)?;
+            Ok(assigned.map_err(|refused| group_refusal(&item.name, &refused)))
+        })
+        .await?;
+    Ok(redirect(&format!("/items/{id}?done=settings")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_chooses_a_recovery_point() {
+        let chosen = |form: &str| point(&Fields::parse(form)).map_err(|refused| refused.to_string());
+        assert_eq!(chosen("point=latest&bookmark=7"), Ok(PointSelector::Latest));
+        assert_eq!(chosen("point=bookmark&bookmark=7"), Ok(PointSelector::Number(7)));
+        assert_eq!(chosen("point=time&time=1970-01-01T00%3A00%3A01Z"), Ok(PointSelector::Time(1_000_000_000)));
+        assert!(chosen("point=time&time=noon").unwrap_err().contains("\"noon\" is no moment"));
+        assert!(chosen("point=bookmark").is_err() && chosen("").is_err());
+    }
+}
