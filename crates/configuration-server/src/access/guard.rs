@@ -81,7 +81,9 @@ fn certified(request: Request) -> Result<Request, ApiError> {
 async fn admit(shared: &Arc<Shared>, role: Role, mut request: Request) -> Result<Request, ApiError> {
     from_here(&request)?;
     let Some(credentials) = Credentials::of(request.headers()) else { return Err(not_logged_in()) };
-    let Some(caller) = session::caller(shared, &credentials, !request.headers().contains_key(LIVE_HEADER)).await? else {
+    let Some(caller) =
+        session::caller(shared, &credentials, !request.headers().contains_key(LIVE_HEADER)).await?
+    else {
         return Err(not_logged_in());
     };
     if credentials.is_cookie() && !is_safe(request.method()) {

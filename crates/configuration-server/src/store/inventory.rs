@@ -83,8 +83,7 @@ pub(crate) fn hosts(connection: &Connection, query: &Query) -> Result<(Vec<Line>
          ORDER BY ifnull(connected, 0), name LIMIT ?4 OFFSET ?5"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let lines =
-        statement.query_map(params![kind, presence, query.text, query.limit, query.offset], line)?;
+    let lines = statement.query_map(params![kind, presence, query.text, query.limit, query.offset], line)?;
     Ok((lines.collect::<Result<_>>()?, total))
 }
 

@@ -125,7 +125,8 @@ impl Chart {
     /// Draws what was told in the day before `now`.
     pub(super) fn rpo(readings: &[Reading], threshold_seconds: u64, now: Time) -> Chart {
         let day = Day::new(readings, now);
-        let worst = (0..).zip(&day.rpo).filter_map(|(slot, value)| Some((value.as_ref().copied()?, slot))).max();
+        let worst =
+            (0..).zip(&day.rpo).filter_map(|(slot, value)| Some((value.as_ref().copied()?, slot))).max();
         let highest = worst.map_or(0, |(worst, _)| worst).max(threshold_seconds + threshold_seconds / 5);
         let end = ENDS.into_iter().find(|end| *end >= highest).unwrap_or(highest);
         let y = |seconds: u64| (1000.0 - seconds as f64 / end as f64 * 1000.0).round() / 10.0;
@@ -147,7 +148,9 @@ impl Chart {
             Some((worst, slot)) => format!("worst {} at {}", ui::seconds(worst), day.clock(slot)),
         };
         Chart {
-            description: format!("RPO over the last 24 hours: {summary}; threshold {threshold}. The table below tells all."),
+            description: format!(
+                "RPO over the last 24 hours: {summary}; threshold {threshold}. The table below tells all."
+            ),
             summary,
             scale: [end, end / 2, 0].map(ui::seconds),
             hours: [0, 72, 144, 216, 288].map(|slot| day.clock(slot).chars().skip(11).take(5).collect()),
@@ -171,7 +174,11 @@ mod tests {
     fn readings(values: &[Option<u64>]) -> Vec<Reading> {
         let newest = NOW / SECOND / SLOT;
         let first = newest + 1 - values.len() as u64;
-        let reading = |(slot, value): (u64, &Option<u64>)| Reading { slot, rpo_seconds: *value, bytes_per_second: 2048 };
+        let reading = |(slot, value): (u64, &Option<u64>)| Reading {
+            slot,
+            rpo_seconds: *value,
+            bytes_per_second: 2048,
+        };
         (first..).zip(values).map(reading).collect()
     }
 
@@ -181,7 +188,8 @@ mod tests {
         assert_eq!(chart.scale, ["20 min", "10 min", "0 s"]);
         assert_eq!(chart.curve, "M284 95H285M286 0H287V97.5H288");
         assert!(chart.area.ends_with("V100H286Z"), "{}", chart.area);
-        let over: Vec<(u64, f64, f64)> = chart.over.iter().map(|over| (over.x, over.y, over.height)).collect();
+        let over: Vec<(u64, f64, f64)> =
+            chart.over.iter().map(|over| (over.x, over.y, over.height)).collect();
         assert_eq!(over, [(286, 0.0, 25.0)]);
         assert!(chart.summary.starts_with("worst 20 min at 2026-"), "{}", chart.summary);
         assert_eq!((chart.rows.len(), chart.rows[0].worst.as_str()), (1, "20 min"));

@@ -65,8 +65,12 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
             Ok((shown.iter().map(|event| EventLine::new(event, &hosts, now)).collect(), last, entries))
         })
         .await?;
-    let choices =
-        [("", "All events"), ("warning", "Warnings and worse"), ("critical", "Critical ones"), ("alerts", "Alerts that are raised")];
+    let choices = [
+        ("", "All events"),
+        ("warning", "Warnings and worse"),
+        ("critical", "Critical ones"),
+        ("alerts", "Alerts that are raised"),
+    ];
     let entry = |entry: audit::Entry| Entry {
         outcome: entry.outcome,
         time: Moment(entry.time),

@@ -54,7 +54,11 @@ fn command(shared: &Shared, kind: HostKind) -> String {
 pub(super) fn server_name(shared: &Shared) -> String {
     let named = shared.config.names.first().cloned();
     named
-        .or_else(|| (!shared.config.listen.ip().is_unspecified()).then(|| shared.config.listen.ip().to_string()))
-        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()))
+        .or_else(|| {
+            (!shared.config.listen.ip().is_unspecified()).then(|| shared.config.listen.ip().to_string())
+        })
+        .or_else(|| {
+            std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
+        })
         .unwrap_or("ADDRESS-OF-THIS-SERVER".into())
 }

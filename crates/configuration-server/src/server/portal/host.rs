@@ -113,7 +113,9 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
             }))
         })
         .await?;
-    let Some(found) = found else { return Err(Problem::missing(&format!("host {id}"), "the infrastructure")) };
+    let Some(found) = found else {
+        return Err(Problem::missing(&format!("host {id}"), "the infrastructure"));
+    };
     show(&view(&visit, found))
 }
 
@@ -129,7 +131,11 @@ fn view(visit: &Visit, found: Found) -> Page {
         may_order: visit.may(Role::Operator) && is_target && live,
         may_revoke: visit.may(Role::Administrator) && live,
         trouble: trouble(&known, connected),
-        status_command: if is_target { "systemctl status master-target" } else { "systemctl status mt-source" },
+        status_command: if is_target {
+            "systemctl status master-target"
+        } else {
+            "systemctl status mt-source"
+        },
         health: beat.map_or(Vec::new(), |beat| health(&beat.health)),
         health_facts: beat.map_or(Vec::new(), |beat| health_facts(&beat.health)),
         retention: beat.and_then(|beat| beat.retention.as_ref()).map(retention),
@@ -171,7 +177,11 @@ fn facts(known: &Known, now: Time) -> Vec<Fact> {
     ];
     facts.extend(known.revoked.map(|time| Fact::at("Revoked", time)));
     let left = known.valid_until.saturating_sub(now) / SECOND;
-    let valid = if left == 0 { "expired".to_owned() } else { format!("valid for {}, renewed by itself", ui::seconds(left)) };
+    let valid = if left == 0 {
+        "expired".to_owned()
+    } else {
+        format!("valid for {}, renewed by itself", ui::seconds(left))
+    };
     facts.push(Fact::new("Certificate", valid));
     facts.push(Fact::new("Serial number", known.serial.clone()));
     facts.push(Fact::new("BIOS UUID", known.dmi_uuid.clone().unwrap_or("none".into())));
@@ -181,25 +191,38 @@ fn facts(known: &Known, now: Time) -> Vec<Fact> {
 
 fn health(health: &Health) -> Vec<Bar> {
     let busy = health.busy_percent.clamp(0.0, 100.0);
-    let memory = format!("Memory {} of {}", ui::bytes(health.memory_used_bytes), ui::bytes(health.memory_bytes));
+    let memory =
+        format!("Memory {} of {}", ui::bytes(health.memory_used_bytes), ui::bytes(health.memory_bytes));
     let per_processor = health.load[1].max(0.0) / f64::from(health.processors.max(1));
     let load = health.load.map(|load| format!("{load:.2}")).join(", ");
     vec![
         Bar::usage("CPU", busy as u64, 100, format!("CPU {busy:.0} % of {} processors", health.processors)),
         Bar::usage("memory", health.memory_used_bytes, health.memory_bytes.max(1), memory),
-        Bar::usage("load", (per_processor * 100.0).min(100.0) as u64, 100, format!("Load {load} over 1, 5 and 15 min")),
+        Bar::usage(
+            "load",
+            (per_processor * 100.0).min(100.0) as u64,
+            100,
+            format!("Load {load} over 1, 5 and 15 min"),
+        ),
     ]
 }
 
 fn health_facts(health: &Health) -> Vec<Fact> {
-    vec![Fact::new("Machine up for", ui::seconds(health.uptime_seconds)), Fact::at("Agent started", health.started)]
+    vec![
+        Fact::new("Machine up for", ui::seconds(health.uptime_seconds)),
+        Fact::at("Agent started", health.started),
+    ]
 }
 
 fn retention(status: &RetentionStatus) -> Retention {
     let mut facts = vec![Fact::new("Folder", status.folder.clone())];
     facts.extend(status.file_system.clone().map(|id| Fact::new("File system", id)));
     facts.push(Fact::new("Journals grow by", ui::rate(status.journal_bytes_per_second)));
-    facts.extend(status.full_in_seconds.map(|left| Fact::new("Full in", format!("{}, if nothing were pruned", ui::seconds(left)))));
+    facts.extend(
+        status
+            .full_in_seconds
+            .map(|left| Fact::new("Full in", format!("{}, if nothing were pruned", ui::seconds(left)))),
+    );
     facts.extend(status.needed_bytes.map(|bytes| Fact::new("All windows need", ui::bytes(bytes))));
     Retention {
         state: Badge::retention(status.state),
@@ -249,14 +272,19 @@ pub(super) async fn check(visit: Visit, Path(id): Path<String>, _form: Form) -> 
 pub(super) async fn ask_revoke(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     let known = known(&visit, &id).await?;
     show(&Confirm {
-        frame: visit.frame(Section::Infrastructure, format!("Revoke the registration of {}?", known.name), ""),
+        frame: visit.frame(
+            Section::Infrastructure,
+            format!("Revoke the registration of {}?", known.name),
+            "",
+        ),
         consequence: format!(
             "{} is let in no more at once: its heartbeats and jobs end, and its certificate counts no more.",
             known.name
         ),
-        then: "It can register again with the passphrase. To keep it out for good, also make a new passphrase: \
+        then:
+            "It can register again with the passphrase. To keep it out for good, also make a new passphrase: \
                mt-configserver passphrase rotate."
-            .into(),
+                .into(),
         action: format!("/infrastructure/{id}/revoke"),
         yes: "Revoke",
         dangerous: true,

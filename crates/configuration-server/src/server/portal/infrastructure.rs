@@ -60,7 +60,8 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         limit: SIZE,
         offset: (page - 1) * SIZE,
     };
-    let (targets, sources) = (query(HostKind::MasterTarget, pages[0]), query(HostKind::SourceAgent, pages[1]));
+    let (targets, sources) =
+        (query(HostKind::MasterTarget, pages[0]), query(HostKind::SourceAgent, pages[1]));
     let now = visit.now;
     let lists = visit
         .read(move |connection| {

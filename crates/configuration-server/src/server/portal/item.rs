@@ -145,7 +145,8 @@ fn view(visit: &Visit, found: Found) -> Page {
     let line = ItemLine::new(&item, &by_id);
     let policy = by_id.get(&item.policy);
     let threshold = policy.map_or(0, |policy| policy.rpo_threshold_seconds);
-    let window_wanted = policy.map_or(status.window_wanted, |policy| policy.window_seconds.saturating_mul(SECOND));
+    let window_wanted =
+        policy.map_or(status.window_wanted, |policy| policy.window_seconds.saturating_mul(SECOND));
     let (oldest, newest) = (status.oldest_point.as_ref(), status.newest_point.as_ref());
     let group = groups.iter().find(|group| Some(group.id) == item.group);
     let chosen_group = item.group.map(|group| group.to_string()).unwrap_or_default();
@@ -176,7 +177,10 @@ fn view(visit: &Visit, found: Found) -> Page {
         points: points.iter().filter_map(|point| point_line(point, now)).collect(),
         now_utc: time::format(now / SECOND * SECOND).replace(".000Z", "Z"),
         tests: tests(&jobs, now),
-        policies: policies.iter().map(|policy| Choice::new(policy.id, policy.name.clone(), &chosen)).collect(),
+        policies: policies
+            .iter()
+            .map(|policy| Choice::new(policy.id, policy.name.clone(), &chosen))
+            .collect(),
         group: group.map_or("none".into(), |group| group.name.clone()),
         groups: std::iter::once(no_group)
             .chain(groups.iter().map(|group| Choice::new(group.id, group.name.clone(), &chosen_group)))
@@ -184,7 +188,11 @@ fn view(visit: &Visit, found: Found) -> Page {
         disks: status
             .disks
             .iter()
-            .map(|disk| DiskLine { id: disk.id.clone(), target: disk.target.clone(), size: ui::bytes(disk.size) })
+            .map(|disk| DiskLine {
+                id: disk.id.clone(),
+                target: disk.target.clone(),
+                size: ui::bytes(disk.size),
+            })
             .collect(),
         alerts: status
             .alerts
@@ -279,7 +287,13 @@ fn tests(jobs: &[Job], now: u64) -> Vec<TestLine> {
         let outcome = job.report.as_ref()?.outcome.clone()?;
         let number = first_number(&outcome)?;
         let started = Ago { time: job.ordered, now };
-        (!ended.contains(&number)).then(|| TestLine { job: job.id.clone(), title: job.job.title(), started, number, outcome })
+        (!ended.contains(&number)).then(|| TestLine {
+            job: job.id.clone(),
+            title: job.job.title(),
+            started,
+            number,
+            outcome,
+        })
     };
     started.filter_map(line).collect()
 }

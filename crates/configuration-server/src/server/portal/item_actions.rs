@@ -94,7 +94,14 @@ pub(super) async fn stop_test(
     let Some(test) = form.number("id") else {
         let next = "go back and choose one";
         let why = "the form names none";
-        return Err(ApiError::new(ErrorCode::BadRequest, "the test failover", "it cannot be ended", why, next).into());
+        return Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "the test failover",
+            "it cannot be ended",
+            why,
+            next,
+        )
+        .into());
     };
     let job = JobKind::TestFailoverStop { item: item.name, id: test };
     order(&visit, item.host_row, Some(item.id), job).await
@@ -131,7 +138,10 @@ mod tests {
         let chosen = |form: &str| point(&Fields::parse(form)).map_err(|refused| refused.to_string());
         assert_eq!(chosen("point=latest&bookmark=7"), Ok(PointSelector::Latest));
         assert_eq!(chosen("point=bookmark&bookmark=7"), Ok(PointSelector::Number(7)));
-        assert_eq!(chosen("point=time&time=1970-01-01T00%3A00%3A01Z"), Ok(PointSelector::Time(1_000_000_000)));
+        assert_eq!(
+            chosen("point=time&time=1970-01-01T00%3A00%3A01Z"),
+            Ok(PointSelector::Time(1_000_000_000))
+        );
         assert!(chosen("point=time&time=noon").unwrap_err().contains("\"noon\" is no moment"));
         assert!(chosen("point=bookmark").is_err() && chosen("").is_err());
     }

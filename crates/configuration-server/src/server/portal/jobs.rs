@@ -90,7 +90,9 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
         heading,
         item: job.item,
         may_cancel: can_cancel && job.cancelled_by.is_none() && visit.may(Role::Operator),
-        outcome: report.and_then(|report| report.outcome.clone()).filter(|_| job.state == JobState::Succeeded),
+        outcome: report
+            .and_then(|report| report.outcome.clone())
+            .filter(|_| job.state == JobState::Succeeded),
         failure: report.and_then(|report| report.failure.clone()),
         steps: report.map_or(Vec::new(), |report| report.steps.iter().map(stage).collect()),
         waiting: match job.state {
@@ -115,7 +117,14 @@ fn stage(step: &JobStep) -> Stage {
         _ => ("waiting", "idle", "unknown"),
     };
     let took = step.started.zip(step.ended).map(|(started, ended)| took_text(ended.saturating_sub(started)));
-    Stage { class, icon, said, name: step.name.clone(), took: took.unwrap_or_default(), detail: step.detail.clone() }
+    Stage {
+        class,
+        icon,
+        said,
+        name: step.name.clone(),
+        took: took.unwrap_or_default(),
+        detail: step.detail.clone(),
+    }
 }
 
 fn facts(job: &Job) -> Vec<Fact> {
@@ -133,7 +142,12 @@ fn facts(job: &Job) -> Vec<Fact> {
 }
 
 /// Orders a job, and goes to its page.
-pub(super) async fn order(visit: &Visit, host: i64, item: Option<i64>, job: JobKind) -> Result<Response, Problem> {
+pub(super) async fn order(
+    visit: &Visit,
+    host: i64,
+    item: Option<i64>,
+    job: JobKind,
+) -> Result<Response, Problem> {
     let done = Done::new("job ordered", job.title());
     let new = NewJob { host, item, job, by: visit.caller.name.clone(), now: visit.now };
     let job = visit.change(Topic::Jobs, done, move |connection| jobs::add(connection, &new)).await?;
@@ -144,6 +158,7 @@ pub(super) async fn order(visit: &Visit, host: i64, item: Option<i64>, job: JobK
 pub(super) async fn cancel(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let (by, now) = (visit.caller.name.clone(), visit.now);
     let done = Done::new("job cancelled", id.clone());
-    let job = visit.change(Topic::Jobs, done, move |connection| jobs::cancel(connection, &id, &by, now)).await?;
+    let job =
+        visit.change(Topic::Jobs, done, move |connection| jobs::cancel(connection, &id, &by, now)).await?;
     Ok(redirect(&format!("/jobs/{}?done=cancelled", job.id)))
 }

@@ -200,9 +200,11 @@ impl HostLine {
             address: host.address.clone(),
             heard: host.received.map(|time| Ago { time, now }),
             cpu: shown(health.map(|health| format!("{:.0} %", health.busy_percent))),
-            memory: shown(health.map(|health| {
-                format!("{} %", ui::percent(health.memory_used_bytes, health.memory_bytes))
-            })),
+            memory: shown(
+                health.map(|health| {
+                    format!("{} %", ui::percent(health.memory_used_bytes, health.memory_bytes))
+                }),
+            ),
             load: shown(health.map(|health| format!("{:.2}", health.load[0]))),
             retention: retention.and_then(retention_bar),
             retention_state: shown(retention.map(|retention| retention.state.to_string())),

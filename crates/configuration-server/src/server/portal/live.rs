@@ -29,7 +29,11 @@ const PAUSE: Duration = Duration::from_millis(300);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// `GET /live`.
-pub(super) async fn follow(State(shared): State<Arc<Shared>>, _caller: Caller, headers: HeaderMap) -> Response {
+pub(super) async fn follow(
+    State(shared): State<Arc<Shared>>,
+    _caller: Caller,
+    headers: HeaderMap,
+) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
         return Problem(ApiError::new(
             ErrorCode::Busy,
@@ -48,7 +52,12 @@ pub(super) async fn follow(State(shared): State<Arc<Shared>>, _caller: Caller, h
     response
 }
 
-async fn tell(shared: Arc<Shared>, headers: HeaderMap, page: mpsc::Sender<Bytes>, _place: SemaphorePermit<'static>) {
+async fn tell(
+    shared: Arc<Shared>,
+    headers: HeaderMap,
+    page: mpsc::Sender<Bytes>,
+    _place: SemaphorePermit<'static>,
+) {
     let mut changes = shared.changes.watch();
     let mut known = *changes.borrow_and_update();
     let mut next = Some(Bytes::from_static(b"retry: 3000\n\n"));

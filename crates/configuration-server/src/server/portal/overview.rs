@@ -68,14 +68,25 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Problem> {
             let worst = items::list(connection, &worst)?.0;
             let told = worst.iter().filter(|item| item.rpo_seconds.is_some());
             Ok(Lists {
-                alerts: alerts.iter().take(ALERTS).map(|alert| EventLine::alert(alert, &hosts, now)).collect(),
+                alerts: alerts
+                    .iter()
+                    .take(ALERTS)
+                    .map(|alert| EventLine::alert(alert, &hosts, now))
+                    .collect(),
                 jobs: jobs::list(connection, &open)?.iter().map(|job| JobLine::new(job, now)).collect(),
                 worst: told.map(|item| ItemLine::new(item, &policies)).collect(),
-                away: inventory::hosts(connection, &away)?.0.iter().map(|host| HostLine::new(host, now)).collect(),
+                away: inventory::hosts(connection, &away)?
+                    .0
+                    .iter()
+                    .map(|host| HostLine::new(host, now))
+                    .collect(),
                 counts: Counts {
                     all: overview::counts(connection)?,
                     late: inventory::late_items(connection)?,
-                    critical: alerts.iter().filter(|alert| alert.event.severity == Severity::Critical).count(),
+                    critical: alerts
+                        .iter()
+                        .filter(|alert| alert.event.severity == Severity::Critical)
+                        .count(),
                     alerts: alerts.len(),
                 },
             })
@@ -140,15 +151,21 @@ fn plural(number: usize, what: &str) -> String {
 
 fn tiles(counts: &Counts) -> Vec<Tile> {
     let all = &counts.all;
-    let states = |states: &[&str]| states.iter().filter_map(|state| all.items.states.get(*state)).sum::<u64>();
-    let (items, protected, syncing) = (all.items.total, states(&["protected"]), states(&["initial-sync", "resync"]));
+    let states =
+        |states: &[&str]| states.iter().filter_map(|state| all.items.states.get(*state)).sum::<u64>();
+    let (items, protected, syncing) =
+        (all.items.total, states(&["protected"]), states(&["initial-sync", "resync"]));
     let (queued, running) = (all.jobs.queued, all.jobs.running);
     vec![
         Tile {
             label: "Alerts",
             value: counts.alerts.to_string(),
             of: String::new(),
-            note: if counts.alerts == 0 { "none raised".into() } else { format!("{} critical", counts.critical) },
+            note: if counts.alerts == 0 {
+                "none raised".into()
+            } else {
+                format!("{} critical", counts.critical)
+            },
             tone: match (counts.critical, counts.alerts) {
                 (0, 0) => Tone::Ok,
                 (0, _) => Tone::Warning,
@@ -176,7 +193,11 @@ fn tiles(counts: &Counts) -> Vec<Tile> {
             label: "RPO above threshold",
             value: counts.late.to_string(),
             of: String::new(),
-            note: if counts.late == 0 { "every item is in time".into() } else { "recovery points are too old".into() },
+            note: if counts.late == 0 {
+                "every item is in time".into()
+            } else {
+                "recovery points are too old".into()
+            },
             tone: match counts.late {
                 _ if items == 0 => Tone::Idle,
                 0 => Tone::Ok,

@@ -186,7 +186,13 @@ impl Visit {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let outcome = work(&transaction)?;
             if outcome.is_ok() {
-                tracing::info!(address = entry.address, host = entry.host, outcome = entry.outcome, "{}", entry.detail);
+                tracing::info!(
+                    address = entry.address,
+                    host = entry.host,
+                    outcome = entry.outcome,
+                    "{}",
+                    entry.detail
+                );
                 audit::add(&transaction, &entry)?;
                 transaction.commit()?;
             }

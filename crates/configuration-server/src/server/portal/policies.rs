@@ -48,9 +48,8 @@ struct EditPage {
 
 /// `GET /policies`.
 pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
-    let (policies, groups) = visit
-        .read(|connection| Ok((policies::list(connection)?, groups::list(connection)?)))
-        .await?;
+    let (policies, groups) =
+        visit.read(|connection| Ok((policies::list(connection)?, groups::list(connection)?))).await?;
     show(&ListPage {
         frame: visit.frame(Section::Policies, "Policies", "settings items"),
         may_edit: visit.may(Role::Administrator),
@@ -189,7 +188,9 @@ fn refusal(name: &str, refused: Refused) -> ApiError {
     };
     match refused {
         Refused::Unknown => unknown_policy(),
-        Refused::NameTaken => error(ErrorCode::Conflict, "another one has this name".into(), "choose another name"),
+        Refused::NameTaken => {
+            error(ErrorCode::Conflict, "another one has this name".into(), "choose another name")
+        }
         Refused::TooMany => {
             let why = format!("there are {} policies already", policies::MAX_POLICIES);
             error(ErrorCode::Conflict, why, "remove one that no item has")

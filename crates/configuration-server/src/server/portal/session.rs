@@ -24,7 +24,10 @@ struct Page {
 }
 
 /// `GET /login`.
-pub(super) async fn page(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(super) async fn page(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let query = Fields::parse(query.as_deref().unwrap_or_default());
     let notice = (query.get("done") == "logged-out").then_some("You are logged out.");
     answer(StatusCode::OK, &login(&shared, None, notice, ""))

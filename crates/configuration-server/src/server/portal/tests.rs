@@ -9,8 +9,8 @@ use control_api::agent::{HostDisk, ItemReport, JobKind, JobReport, JobState, Job
 use control_api::registration::HostKind;
 use control_api::time::SECOND;
 use control_api::{
-    Bookmark, DiskStatus, Failure, ItemState, ItemStatus, Point, Progress, RetentionState, RetentionStatus, Severity,
-    Work,
+    Bookmark, DiskStatus, Failure, ItemState, ItemStatus, Point, Progress, RetentionState, RetentionStatus,
+    Severity, Work,
 };
 use rusqlite::Connection;
 
@@ -45,17 +45,17 @@ impl Reader {
 
 fn point(age: u64, number: u64, name: Option<&str>) -> Point {
     let time = now() - age * SECOND;
-    let bookmark = name.map(|name| Bookmark {
-        name: name.into(),
-        application_consistent: number % 2 == 0,
-        group: None,
-    });
+    let bookmark =
+        name.map(|name| Bookmark { name: name.into(), application_consistent: number % 2 == 0, group: None });
     Point { number, source_time: time, receive_time: time, bookmark, journal_bytes: 4096 }
 }
 
 fn item(name: &str, state: ItemState) -> ItemReport {
-    let progress = (state == ItemState::Resync)
-        .then_some(Progress { work: Work::Resync, done: 30 << 30, total: Some(100 << 30) });
+    let progress = (state == ItemState::Resync).then_some(Progress {
+        work: Work::Resync,
+        done: 30 << 30,
+        total: Some(100 << 30),
+    });
     let status = ItemStatus {
         detail: Some(HOSTILE.into()),
         protected_until: Some(now() - 7 * SECOND),
@@ -89,15 +89,24 @@ fn fill(connection: &Connection) {
         alerts: Vec::new(),
     });
     reports::put(connection, target.row, &beat, time).unwrap();
-    reports::put(connection, source.row, &heartbeat(described(HostKind::SourceAgent, 2), Vec::new()), time).unwrap();
+    reports::put(connection, source.row, &heartbeat(described(HostKind::SourceAgent, 2), Vec::new()), time)
+        .unwrap();
     reports::lost(connection, source.row).unwrap();
-    for (name, state) in [("web01", ItemState::Protected), ("db01", ItemState::Resync), (HOSTILE, ItemState::Fenced)] {
+    for (name, state) in
+        [("web01", ItemState::Protected), ("db01", ItemState::Resync), (HOSTILE, ItemState::Fenced)]
+    {
         items::put(connection, target.row, &item(name, state), time, time).unwrap();
     }
     let order = |job| jobs::NewJob { host: target.row, item: Some(1), job, by: "ann".into(), now: time };
     let failed = jobs::add(connection, &order(JobKind::Resync { item: "web01".into() })).unwrap().unwrap();
     jobs::add(connection, &order(JobKind::Check)).unwrap().unwrap();
-    let step = JobStep { name: HOSTILE.into(), state: StepState::Failed, detail: None, started: Some(time), ended: None };
+    let step = JobStep {
+        name: HOSTILE.into(),
+        state: StepState::Failed,
+        detail: None,
+        started: Some(time),
+        ended: None,
+    };
     let report = JobReport {
         id: failed.id,
         state: JobState::Failed,
@@ -135,7 +144,17 @@ async fn pages(reader: &Reader) -> Vec<String> {
     let jobs = jobs.await.unwrap().into_iter().map(|job| format!("/jobs/{}", job.id));
     let target = format!("/infrastructure/aa{:030x}", 1);
     let source = format!("/infrastructure/bb{:030x}", 2);
-    let fixed = ["/", "/infrastructure", "/items", "/items/1", "/items/2", "/items/3", "/jobs", "/policies", "/events"];
+    let fixed = [
+        "/",
+        "/infrastructure",
+        "/items",
+        "/items/1",
+        "/items/2",
+        "/items/3",
+        "/jobs",
+        "/policies",
+        "/events",
+    ];
     fixed.map(str::to_owned).into_iter().chain([target, source]).chain(jobs).collect()
 }
 
@@ -143,8 +162,14 @@ fn assert_sound(path: &str, answer: &Answer) {
     let html = &answer.body;
     assert_eq!(answer.status, 200, "{path}: {html}");
     assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
-    assert!(!html.contains("<script>") && !html.contains("alert('x')"), "{path} has a script of somebody else");
-    assert!(!html.contains(" style=") && !html.contains("<style"), "{path} has a style, which the headers forbid");
+    assert!(
+        !html.contains("<script>") && !html.contains("alert('x')"),
+        "{path} has a script of somebody else"
+    );
+    assert!(
+        !html.contains(" style=") && !html.contains("<style"),
+        "{path} has a style, which the headers forbid"
+    );
     assert_eq!(html.matches("<h1").count(), 1, "{path}");
     assert_eq!(html.matches("<main").count(), 1, "{path}");
     assert!(!html.contains("http://") && !html.contains("https://"), "{path} loads something from elsewhere");
@@ -173,7 +198,8 @@ async fn each_page_shows_what_there_is_and_a_reader_is_offered_nothing_to_do() {
 #[tokio::test]
 async fn pages_without_anything_say_the_next_step() {
     let reader = Reader::new(Role::Administrator).await;
-    for path in ["/", "/infrastructure", "/items", "/jobs", "/policies", "/events", "/users", "/policies/new"] {
+    for path in ["/", "/infrastructure", "/items", "/jobs", "/policies", "/events", "/users", "/policies/new"]
+    {
         assert_sound(path, &reader.get(path).await);
     }
     let command = "mtctl register -i ";
@@ -184,7 +210,9 @@ async fn pages_without_anything_say_the_next_step() {
 #[tokio::test]
 async fn what_is_not_there_is_said_on_a_page() {
     let reader = Reader::new(Role::Administrator).await;
-    for path in ["/items/99", "/items/x", "/jobs/x", "/infrastructure/x", "/policies/99", "/users/99", "/nothing"] {
+    for path in
+        ["/items/99", "/items/x", "/jobs/x", "/infrastructure/x", "/policies/99", "/users/99", "/nothing"]
+    {
         let answer = reader.get(path).await;
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.body.contains("<h1>Nothing is here</h1>"), "{path}: {}", answer.body);
@@ -244,7 +272,11 @@ async fn lists_are_filtered_sorted_and_cut_into_pages() {
     assert!(last.contains("101–120 of 120") && !last.contains("page=4"), "{last}");
     let worst = reader.get("/items?sort=health").await.body;
     let rows: Vec<&str> = worst.split("<tr id=").skip(1).collect();
-    assert!(rows[0].contains("fenced") && rows[1].contains("resync") == rows[1].contains("db01"), "{}", rows[0]);
+    assert!(
+        rows[0].contains("fenced") && rows[1].contains("resync") == rows[1].contains("db01"),
+        "{}",
+        rows[0]
+    );
     assert!(worst.contains("aria-sort=\"descending\""));
     let fenced = reader.get("/items?state=fenced").await.body;
     assert!(fenced.contains("1–1 of 1"));

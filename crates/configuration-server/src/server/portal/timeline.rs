@@ -46,7 +46,8 @@ impl Timeline {
             let (from, to) = (x(oldest.source_time), x(newest.source_time));
             (from, (to - from).max(0.2))
         });
-        let consistent = |point: &Point| point.bookmark.as_ref().is_some_and(|mark| mark.application_consistent);
+        let consistent =
+            |point: &Point| point.bookmark.as_ref().is_some_and(|mark| mark.application_consistent);
         let mark = |point: &Point| Mark { x: x(point.source_time), consistent: consistent(point) };
         let told = match oldest.zip(newest) {
             None => "There are no recovery points yet".to_owned(),
@@ -92,7 +93,11 @@ mod tests {
         assert_eq!(line.window, Some((25.0, 75.0)));
         let drawn: Vec<(f64, bool)> = line.marks.iter().map(|mark| (mark.x, mark.consistent)).collect();
         assert_eq!(drawn, [(75.0, true), (50.0, false)]);
-        assert!(line.description.ends_with("2 of them bookmarks, 1 application-consistent"), "{}", line.description);
+        assert!(
+            line.description.ends_with("2 of them bookmarks, 1 application-consistent"),
+            "{}",
+            line.description
+        );
         let html = line.to_string();
         assert!(html.contains(r#"<rect class="window" x="25%" y="18" width="75%""#), "{html}");
     }

@@ -5,9 +5,9 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
+use control_api::agent::JobState;
 use control_api::time::{self, SECOND, Time};
 use control_api::{ItemState, RetentionState, Severity};
-use control_api::agent::JobState;
 use std::fmt::{self, Display, Formatter};
 
 /// How long ago something was, with the moment in UTC for those who want to know.
@@ -190,7 +190,11 @@ impl Badge {
 
     /// Whether a host is there.
     pub(super) fn connected(connected: bool) -> Badge {
-        if connected { Badge::new(Tone::Ok, "connected") } else { Badge::new(Tone::Critical, "not connected") }
+        if connected {
+            Badge::new(Tone::Ok, "connected")
+        } else {
+            Badge::new(Tone::Critical, "not connected")
+        }
     }
 }
 
@@ -258,9 +262,15 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         let shown = [0, 1023, 1024, 1536, 102_348, 1 << 20, 5 << 30, u64::MAX].map(bytes);
-        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "99.9 KiB", "1.0 MiB", "5.0 GiB", "16384 PiB"]);
+        assert_eq!(
+            shown,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "99.9 KiB", "1.0 MiB", "5.0 GiB", "16384 PiB"]
+        );
         assert_eq!(rate(2048), "2.0 KiB/s");
-        assert_eq!([percent(1, 3), percent(999, 1000), percent(5, 5), percent(9, 5), percent(0, 0)], [33, 99, 100, 100, 100]);
+        assert_eq!(
+            [percent(1, 3), percent(999, 1000), percent(5, 5), percent(9, 5), percent(0, 0)],
+            [33, 99, 100, 100, 100]
+        );
     }
 
     #[test]

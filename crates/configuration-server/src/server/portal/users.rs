@@ -93,7 +93,9 @@ async fn added(visit: &Visit, form: &Fields) -> Result<User, Problem> {
     let (name, role) = (form.get("name").to_owned(), role(form)?);
     let hashed = hash(Password::from(form.exact("password").to_owned())).await?;
     let (done, now) = (Done::new("user added", format!("{name}, {role}")), visit.now);
-    visit.change(Topic::Settings, done, move |connection| users::add(connection, &name, role, &hashed, now)).await
+    visit
+        .change(Topic::Settings, done, move |connection| users::add(connection, &name, role, &hashed, now))
+        .await
 }
 
 fn role(form: &Fields) -> Result<Role, ApiError> {
@@ -115,7 +117,12 @@ pub(super) async fn edit(visit: Visit, Path(id): Path<String>) -> Result<Respons
     edit_with(&visit, StatusCode::OK, user, None)
 }
 
-fn edit_with(visit: &Visit, status: StatusCode, user: User, failure: Option<Failure>) -> Result<Response, Problem> {
+fn edit_with(
+    visit: &Visit,
+    status: StatusCode,
+    user: User,
+    failure: Option<Failure>,
+) -> Result<Response, Problem> {
     let page = EditPage {
         frame: visit.frame(Section::Users, user.name.clone(), ""),
         id: user.id,
