@@ -39,14 +39,21 @@ impl Reader {
     }
 
     async fn fill(&self) {
-        self.client.shared.store.with(|connection| Ok(fill(connection))).await.unwrap();
+        let filled = self.client.shared.store.with(|connection| {
+            fill(connection);
+            Ok(())
+        });
+        filled.await.unwrap();
     }
 }
 
 fn point(age: u64, number: u64, name: Option<&str>) -> Point {
     let time = now() - age * SECOND;
-    let bookmark =
-        name.map(|name| Bookmark { name: name.into(), application_consistent: number % 2 == 0, group: None });
+    let bookmark = name.map(|name| Bookmark {
+        name: name.into(),
+        application_consistent: number.is_multiple_of(2),
+        group: None,
+    });
     Point { number, source_time: time, receive_time: time, bookmark, journal_bytes: 4096 }
 }
 
