@@ -8,6 +8,7 @@ mod command;
 mod fuzz;
 mod layers;
 mod program;
+mod python;
 mod setup;
 mod test;
 mod vm;

@@ -1,6 +1,7 @@
 //! Installing what this machine lacks.
 
-use crate::command::{find_program, output, run as run_command};
+use crate::command::{find_program, output, run as run_command, target};
+use crate::python;
 use anyhow::{Result, bail};
 use std::io::IsTerminal;
 use std::process::Command;
@@ -27,8 +28,17 @@ const PACKAGES: [(&str, &str); 18] = [
     ("xfsprogs", "mkfs.xfs"),
 ];
 
-/// Installs the missing packages; with all there it only looks.
+/// What holds the configuration server's API against its document.
+const SCHEMATHESIS: &str = "crates/configuration-server/tests/schemathesis-requirements.txt";
+
+/// Installs what is missing; with all there it only looks.
 pub(crate) fn run() -> Result<()> {
+    packages()?;
+    // Its test looks for it there.
+    python::install("schemathesis", SCHEMATHESIS, &target()).map(drop)
+}
+
+fn packages() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
         return Ok(());

@@ -5,9 +5,9 @@
 //! `tests/vm/zig-requirements.txt`.
 
 use crate::command::{cargo, output, run as run_command, workspace};
+use crate::python;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +19,7 @@ const PROGRAMS: [&str; 3] = ["mtd", "mtctl", "mt-source"];
 
 /// Builds the programs and lays everything out in the folder that the guest sees.
 pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
-    build(&zig(cache)?, target)?;
+    build(&python::install("zig", "tests/vm/zig-requirements.txt", cache)?, target)?;
     let folder = cache.join("payload");
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot remove the last payload")?;
@@ -43,26 +43,6 @@ pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
         fs::copy(&file, folder.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
     }
     copy_folder(&tests.join("scenarios"), &folder.join("scenarios"))?;
-    Ok(folder)
-}
-
-/// The folder of the pinned tools.
-fn zig(cache: &Path) -> Result<PathBuf> {
-    let requirements = workspace().join("tests/vm/zig-requirements.txt");
-    let text = fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    let folder = cache.join(format!("zig-{:016x}", hasher.finish()));
-    if folder.exists() {
-        return Ok(folder);
-    }
-    println!("installing zig and cargo-zigbuild");
-    let unfinished = cache.join("zig.unfinished");
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"]);
-    pip.arg("--upgrade").arg("--target").arg(&unfinished).arg("--requirement").arg(&requirements);
-    run_command(&mut pip)?;
-    fs::rename(&unfinished, &folder).context("cannot move zig to its place")?;
     Ok(folder)
 }
 

@@ -82,6 +82,11 @@ pub(super) struct Field {
 }
 
 impl Field {
+    /// One that lies deeper in a body.
+    pub(super) fn new(key: &'static str, value: Value) -> Field {
+        Field { key, value }
+    }
+
     fn refused(&self, expected: &str) -> ApiError {
         refused(self.key, expected, &self.value.to_string())
     }

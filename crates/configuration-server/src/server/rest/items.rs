@@ -2,6 +2,7 @@
 
 use super::super::changes::Topic;
 use super::call::{Answer, Call, Note, Reply, missing};
+use super::fields::refused;
 use super::groups::refusal;
 use crate::store::items::{self, Item};
 use crate::store::samples::{self, SLOT};
@@ -109,6 +110,9 @@ pub(super) async fn change(mut call: Call) -> Answer {
         Some(field) => Some(field.unless_null().map(|field| field.id()).transpose()?),
     };
     fields.finish()?;
+    if policy.is_none() && group.is_none() {
+        return Err(refused("the body", "with a policy, a group, or both", "without either"));
+    }
     let changed = call.change(Topic::Items, move |transaction| {
         let Some(item) = items::by_id(transaction, id)? else {
             return Ok(Err(missing(KIND, &id.to_string())));

@@ -2,7 +2,7 @@
 
 use super::super::changes::Topic;
 use super::call::{Answer, Call, Note, Reply, conflict, missing};
-use super::fields::{is_host_id, refused};
+use super::fields::{Field, is_host_id, refused};
 use crate::store::jobs::{self, Job, NewJob};
 use crate::store::{hosts, items};
 use control_api::agent::JobKind;
@@ -93,7 +93,12 @@ fn noted(job: Job, outcome: &'static str) -> (Job, Note) {
 }
 
 /// What is to be done, in the form that the document describes: no field too many, and points named without doubt.
-fn wanted(given: Value) -> Result<JobKind, ApiError> {
+fn wanted(mut given: Value) -> Result<JobKind, ApiError> {
+    if let Some(id) = given.get_mut("id") {
+        // In JSON 7.0 is as whole as 7.
+        let number = Field::new("job.id", id.take()).whole(0..=i64::MAX as u64, "a whole number")?;
+        *id = number.into();
+    }
     let expected = |why: String| refused("job", "one of the jobs that are described", &why);
     let job: JobKind = serde_json::from_value(given.clone()).map_err(|cause| expected(cause.to_string()))?;
     let known = serde_json::to_value(&job).map_err(|cause| expected(cause.to_string()))?;
@@ -105,6 +110,10 @@ fn wanted(given: Value) -> Result<JobKind, ApiError> {
         JobKind::Bookmark { name, .. } if !is_text(name, MAX_BOOKMARK) => {
             let expected = format!("a text of 1 to {MAX_BOOKMARK} characters without control characters");
             Err(refused("job.name", &expected, &format!("{name:?}")))
+        }
+        _ if job.item().is_some_and(|item| !is_item(item)) => {
+            let expected = "the name of an item: letters, digits and . _ - of ASCII, 64 at most";
+            Err(refused("job.item", expected, &given["item"].to_string()))
         }
         JobKind::TestFailoverStart { point, .. } if !is_clear(point, &given["point"]) => Err(refused(
             "job.point",
@@ -127,6 +136,13 @@ fn is_clear(point: &PointSelector, given: &Value) -> bool {
     }
 }
 
+/// Whether a master target may have an item of this name.
+fn is_item(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    starts && name.len() <= 64 && name.bytes().all(good)
+}
+
 fn is_text(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.chars().count()) && !text.contains(char::is_control)
 }
@@ -139,6 +155,8 @@ mod tests {
     #[test]
     fn a_job_has_no_field_too_many() {
         assert_eq!(wanted(json!({"kind": "check"})).unwrap(), JobKind::Check);
+        let stop = wanted(json!({"kind": "test-failover-stop", "item": "web01", "id": 7.0}));
+        assert_eq!(stop.unwrap(), JobKind::TestFailoverStop { item: "web01".into(), id: 7 });
         for (job, object) in [
             (json!({"kind": "check", "item": "web01"}), "job.item"),
             (json!({"kind": "resync", "item": "web01", "more": 1}), "job"),
@@ -146,6 +164,8 @@ mod tests {
             (json!({"kind": "format"}), "job"),
             (json!({"kind": "bookmark", "name": "", "application_consistent": true}), "job.name"),
             (json!({"kind": "bookmark", "name": "a\n", "application_consistent": true}), "job.name"),
+            (json!({"kind": "resync", "item": "../web01"}), "job.item"),
+            (json!({"kind": "test-failover-stop", "item": "web01", "id": 1.5}), "job.id"),
             (json!("check"), "job"),
         ] {
             assert_eq!(wanted(job.clone()).unwrap_err().failure.object, object, "{job}");

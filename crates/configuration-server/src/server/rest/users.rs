@@ -10,6 +10,8 @@ use control_api::time::Time;
 use control_api::{ApiError, Severity};
 
 const KIND: &str = "user";
+/// Characters that a password may have.
+const MAX_PASSWORD: usize = 256;
 
 pub(super) async fn list(mut call: Call) -> Answer {
     let mut query = call.query()?;
@@ -24,7 +26,7 @@ pub(super) async fn add(mut call: Call) -> Answer {
     let mut fields = call.body()?;
     let name = fields.take("name")?.text()?;
     let role = role(fields.take("role")?)?;
-    let password = Password::from(fields.take("password")?.text()?);
+    let password = password(fields.take("password")?)?;
     fields.finish()?;
     let (hash, now) = (access::hash(password).await?, call.now());
     let made = call.change(Topic::Settings, move |transaction| {
@@ -44,7 +46,7 @@ pub(super) async fn change(mut call: Call) -> Answer {
     let id = call.number(KIND)?;
     let mut fields = call.body()?;
     let role = role(fields.take("role")?)?;
-    let password = fields.find("password").map(Field::text).transpose()?.map(Password::from);
+    let password = fields.find("password").map(password).transpose()?;
     fields.finish()?;
     not_oneself(&call, id)?;
     let hash = match password {
@@ -92,6 +94,15 @@ fn role(field: Field) -> Result<Role, ApiError> {
     let text = field.text()?;
     Role::parse(&text)
         .ok_or_else(|| refused("role", "reader, operator or administrator", &format!("{text:?}")))
+}
+
+/// A password that is not too long for the document; what else it must have is looked at when it is hashed.
+fn password(field: Field) -> Result<Password, ApiError> {
+    let text = field.text()?;
+    match text.chars().count() <= MAX_PASSWORD {
+        true => Ok(Password::from(text)),
+        false => Err(refused("password", &format!("at most {MAX_PASSWORD} characters long"), "longer")),
+    }
 }
 
 /// Nobody shuts himself out.
