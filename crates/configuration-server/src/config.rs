@@ -21,6 +21,8 @@ pub struct Config {
     pub state_folder: PathBuf,
     /// Names and addresses that stand in the server's certificate beside its host name.
     pub names: Vec<String>,
+    /// Seconds between two heartbeats of a host.
+    pub heartbeat_seconds: u64,
     /// Minutes after which a session that is not used ends.
     pub session_idle_minutes: u32,
     /// Filter of the log.
@@ -33,6 +35,7 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 443)),
             state_folder: "/var/lib/mt-configserver".into(),
             names: Vec::new(),
+            heartbeat_seconds: 30,
             session_idle_minutes: 12 * 60,
             log: "info".into(),
         }
@@ -59,6 +62,11 @@ impl Config {
             let good = valid_host_name(name) || name.parse::<IpAddr>().is_ok();
             ensure!(good, "names: {name:?} is neither a DNS name nor an IP address");
         }
+        ensure!(
+            (1..=300).contains(&config.heartbeat_seconds),
+            "heartbeat_seconds must be from 1 to 300, not {}",
+            config.heartbeat_seconds
+        );
         ensure!(
             (1..=10_080).contains(&config.session_idle_minutes),
             "session_idle_minutes must be from 1 to 10080 (7 days), not {}",
@@ -95,7 +103,7 @@ mod tests {
         assert_eq!(full.names.len(), 2);
         full.names.clear();
         assert_eq!(full, Config::default());
-        for key in ["listen", "state_folder", "names", "session_idle_minutes", "log"] {
+        for key in ["listen", "state_folder", "names", "heartbeat_seconds", "session_idle_minutes", "log"] {
             assert!(sample.contains(&format!("\n#{key} = ")), "{key}");
         }
     }
@@ -108,6 +116,8 @@ mod tests {
         assert!(refused("state_folder = \"x\"").contains("absolute"));
         assert!(refused("names = [\"a b\"]").contains("\"a b\""));
         assert!(refused("session_idle_minutes = 0").contains("from 1 to 10080"));
+        assert!(refused("heartbeat_seconds = 0").contains("from 1 to 300, not 0"));
+        assert!(refused("heartbeat_seconds = 301").contains("from 1 to 300"));
         assert!(refused("log = \"=\"").contains("log must be a level"));
     }
 }

@@ -6,9 +6,10 @@
 //! renewed over mutual TLS.
 //!
 //! The parts: `config` is one small file. `state` and `authority` are what the first start makes and every later one
-//! finds again: the passphrase, and the key that signs. `store` is SQLite on a thread of its own: hosts, certificates,
+//! finds again: the passphrase, and the key that signs. `store` is SQLite on threads of its own: hosts, certificates,
 //! failed attempts by address, and an audit of everything that was asked for. `rule` decides who a host is, without
-//! looking anywhere: a new one, one that comes back, or a copy of another. `server` is TLS, HTTP and the routes, and
+//! looking anywhere: a new one, one that comes back, or a copy of another. `fleet` is what registered hosts tell, or that
+//! they tell nothing any more: items, alerts, events. `server` is TLS, HTTP and the routes, and
 //! [`commands`] what is typed on the server itself; those open the store by themselves and work while the server does
 //! not run.
 //!
@@ -21,6 +22,7 @@ mod access;
 mod authority;
 pub mod commands;
 mod config;
+mod fleet;
 mod rule;
 mod server;
 mod state;

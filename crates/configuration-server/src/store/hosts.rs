@@ -86,6 +86,15 @@ pub(crate) fn by_uuid(connection: &Connection, id: &str) -> Result<Option<Known>
     connection.prepare_cached(&format!("{SELECT} WHERE uuid = ?"))?.query_row([id], known).optional()
 }
 
+/// The rows of all hosts whose registration was not revoked, and whether the alert that they are not connected is raised.
+pub(crate) fn registered(connection: &Connection) -> Result<Vec<(i64, bool)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, EXISTS (SELECT 1 FROM alert WHERE cleared IS NULL AND key = 'host/' || uuid || '/not-connected') \
+         FROM host WHERE revoked IS NULL",
+    )?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 /// The host that this machine already is: of the same kind, with the same DMI UUID, or, where there is none, the same
 /// machine id.
 pub(crate) fn of_machine(connection: &Connection, host: &Host) -> Result<Option<Known>> {

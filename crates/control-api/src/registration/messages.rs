@@ -129,8 +129,13 @@ pub struct UnregisterReply {
 
 /// Reads the JSON of a body. Its length is looked at first; why it cannot be read is told in words.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    if body.len() > MAX_BODY {
-        return Err(format!("it is longer than {MAX_BODY} bytes"));
+    decode_within(body, MAX_BODY)
+}
+
+/// The same, for a body that may have so many bytes.
+pub fn decode_within<T: DeserializeOwned>(body: &[u8], limit: usize) -> Result<T, String> {
+    if body.len() > limit {
+        return Err(format!("it is longer than {limit} bytes"));
     }
     serde_json::from_slice(body).map_err(|cause| cause.to_string())
 }

@@ -25,7 +25,7 @@ pub use host::{FieldError, Host, HostKind, MAX_ADDRESSES, RESERVED_DOMAIN, SERVE
 pub use messages::{
     Certificate, EarlierKey, FinishReply, FinishRequest, HostKey, MAX_BODY, RegistrationAnswer,
     RegistrationRequest, RenewalRequest, StartReply, StartRequest, UnregisterReply, UnregisterRequest,
-    decode, earlier_key_text, host_key_text,
+    decode, decode_within, earlier_key_text, host_key_text,
 };
 pub use passphrase::{PASSPHRASE_LENGTH, Passphrase, PassphraseError};
 /// What a source of randomness has to be.

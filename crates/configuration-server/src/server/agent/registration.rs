@@ -1,9 +1,10 @@
 //! Registration: the handshake, then who the host is, then its certificate.
 
-use super::api::{Here, bad_request, internal};
-use super::{Peer, Shared};
 use crate::authority::Authority;
 use crate::rule::{self, Facts};
+use crate::server::api::{Here, bad_request, internal};
+use crate::server::changes::Topic;
+use crate::server::{Peer, Shared};
 use crate::state;
 use crate::store::hosts::{self, Known, Signed};
 use crate::store::{attempts, audit};
@@ -25,13 +26,13 @@ use std::time::{Duration, Instant};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A handshake that was begun on a connection.
-pub(super) struct Begun {
+pub(in crate::server) struct Begun {
     server: Server,
     since: Instant,
 }
 
 /// The first message: answered unless the address is locked out.
-pub(super) async fn start(here: Here, request: StartRequest) -> Result<StartReply, ApiError> {
+pub(in crate::server) async fn start(here: Here, request: StartRequest) -> Result<StartReply, ApiError> {
     let Here { shared, peer } = here;
     let (now, address, folder) =
         (shared.now(), attempts::counted(peer.address), shared.config.state_folder.clone());
@@ -86,7 +87,7 @@ fn locked_out(address: &str, seconds: u64) -> ApiError {
 }
 
 /// The third message, and what the host wants.
-pub(super) async fn finish(here: Here, request: FinishRequest) -> Result<FinishReply, ApiError> {
+pub(in crate::server) async fn finish(here: Here, request: FinishRequest) -> Result<FinishReply, ApiError> {
     let Here { shared, peer } = here;
     let Some(begun) = peer.take_begun() else {
         return Err(bad_request("no handshake was begun on this connection"));
@@ -133,7 +134,7 @@ fn not_proved() -> ApiError {
 }
 
 /// A connection has ended: a handshake that was begun on it and not completed was a guess, or a host that lost its way.
-pub(super) async fn left(shared: &Shared, peer: &Peer) {
+pub(in crate::server) async fn left(shared: &Shared, peer: &Peer) {
     if peer.take_begun().is_some() {
         note_given_up(shared, peer).await;
     }
@@ -164,6 +165,7 @@ async fn register(
         .with(move |connection| accept(connection, &authority, &wanted, &exporter, &address, now))
         .await;
     let (id, known, certificate) = accepted.map_err(|error| internal(&error))??;
+    shared.changes.tell(Topic::Hosts);
     Ok(RegistrationAnswer { host_id: id, known, certificate, version: shared.environment.version.clone() })
 }
 

@@ -1,9 +1,10 @@
 //! What a registered host does with its certificate: renew it, or give it up. Both over mutual TLS.
 
-use super::Peer;
-use super::api::{Here, bad_request, internal};
 use super::registration::{check_key, sign};
 use crate::rule;
+use crate::server::api::{Here, bad_request, internal};
+use crate::server::changes::Topic;
+use crate::server::{Peer, Shared};
 use crate::store::hosts::{self, Known};
 use control_api::registration::{Certificate, Host, RenewalRequest, UnregisterReply, UnregisterRequest};
 use control_api::time::Time;
@@ -12,7 +13,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// The host whose certificate the other end presented. Whether that counts is asked of the store each time, so what is
 /// revoked is refused at once.
-fn presenter(
+pub(super) fn presenter(
     connection: &Connection,
     certificate: Option<&[u8]>,
     host: &Host,
@@ -40,7 +41,7 @@ fn presenter(
 }
 
 /// Signs a new key of a host that is registered.
-pub(super) async fn renew(here: Here, request: RenewalRequest) -> Result<Certificate, ApiError> {
+pub(in crate::server) async fn renew(here: Here, request: RenewalRequest) -> Result<Certificate, ApiError> {
     let Here { shared, peer } = here;
     let now = shared.now();
     request.host.check().map_err(bad_request)?;
@@ -71,7 +72,10 @@ pub(super) async fn renew(here: Here, request: RenewalRequest) -> Result<Certifi
 }
 
 /// Revokes the certificates of a host that gives up its registration.
-pub(super) async fn end(here: Here, request: UnregisterRequest) -> Result<UnregisterReply, ApiError> {
+pub(in crate::server) async fn end(
+    here: Here,
+    request: UnregisterRequest,
+) -> Result<UnregisterReply, ApiError> {
     let Here { shared, peer } = here;
     let (now, presented, host) = (shared.now(), peer.certificate.clone(), request.host.clone());
     let ended = shared
@@ -88,17 +92,13 @@ pub(super) async fn end(here: Here, request: UnregisterRequest) -> Result<Unregi
         })
         .await;
     let outcome = ended.map_err(|error| internal(&error))?;
+    // Its jobs have failed, its items are gone, and waiting pages and its own request for jobs want to know.
+    Topic::ALL.into_iter().for_each(|topic| shared.changes.tell(topic));
     note(&shared, &peer, &request.host, "unregistered", outcome.as_ref().err()).await;
     outcome
 }
 
-async fn note(
-    shared: &super::Shared,
-    peer: &Peer,
-    host: &Host,
-    outcome: &'static str,
-    refused: Option<&ApiError>,
-) {
+async fn note(shared: &Shared, peer: &Peer, host: &Host, outcome: &'static str, refused: Option<&ApiError>) {
     let (outcome, detail) = match refused {
         None => (outcome, String::new()),
         Some(refused) => ("refused", refused.to_string()),

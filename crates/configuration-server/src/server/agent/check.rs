@@ -1,0 +1,160 @@
+//! What a host tells has its form: lengths and counts are bounded, and each refusal names the field.
+
+use control_api::agent::{
+    Datastore, Heartbeat, HostDisk, ItemReport, JobReport, JobStep, JobsRequest, Protection,
+};
+use control_api::registration::HostKind;
+use control_api::{Alert, DiskStatus, Failure, ItemStatus, Point, RetentionStatus};
+use std::collections::HashSet;
+
+/// The longest name or id, in bytes.
+const MAX_NAME: usize = 255;
+/// The longest text or path, in bytes.
+const MAX_TEXT: usize = 4096;
+
+const MAX_DISKS: usize = 256;
+const MAX_DATASTORES: usize = 64;
+const MAX_ITEMS: usize = 512;
+const MAX_ITEM_DISKS: usize = 64;
+const MAX_ALERTS: usize = 32;
+/// Jobs that a host may say it is at.
+const MAX_RUNNING: usize = 256;
+
+type Checked = Result<(), String>;
+
+/// Checks a heartbeat, apart from its host.
+pub(super) fn heartbeat(heartbeat: &Heartbeat) -> Checked {
+    let Heartbeat { host, health, disks, datastores, retention, items, protection, .. } = heartbeat;
+    let numbers = [health.busy_percent, health.load[0], health.load[1], health.load[2]];
+    if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+        return Err("health: busy_percent and load must be numbers from 0 on".into());
+    }
+    each("disks", disks, MAX_DISKS, disk)?;
+    each("datastores", datastores, MAX_DATASTORES, datastore)?;
+    each("items", items, MAX_ITEMS, item)?;
+    let mut names = HashSet::new();
+    if let Some(twice) = items.iter().find(|item| !names.insert(&item.status.name)) {
+        return Err(format!("items: {} is there twice", twice.status.name));
+    }
+    let is_target = host.kind == HostKind::MasterTarget;
+    if !is_target && (retention.is_some() || !items.is_empty()) {
+        return Err("retention and items: only a master target has them".into());
+    }
+    if is_target && protection.is_some() {
+        return Err("protection: only a source agent has it".into());
+    }
+    retention.iter().try_for_each(self::retention).map_err(|why| format!("retention: {why}"))?;
+    protection.iter().try_for_each(self::protection).map_err(|why| format!("protection: {why}"))
+}
+
+/// Checks a request for jobs, apart from its host.
+pub(super) fn jobs(request: &JobsRequest) -> Checked {
+    each("running", &request.running, MAX_RUNNING, |id| job_id(id))
+}
+
+/// Checks a report of a job.
+pub(super) fn report(report: &JobReport) -> Checked {
+    job_id(&report.id)?;
+    each("steps", &report.steps, JobReport::MAX_STEPS, step)?;
+    text("outcome", report.outcome.as_deref())?;
+    report.failure.iter().try_for_each(failure).map_err(|why| format!("failure: {why}"))
+}
+
+fn job_id(id: &str) -> Checked {
+    let good =
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    good.then_some(()).ok_or_else(|| "the id of a job must be 32 hexadecimal digits in lower case".into())
+}
+
+fn step(step: &JobStep) -> Checked {
+    name("name", &step.name)?;
+    text("detail", step.detail.as_deref())
+}
+
+fn failure(failure: &Failure) -> Checked {
+    let Failure { object, what, why, next } = failure;
+    [("object", object), ("what", what), ("why", why), ("next", next)]
+        .into_iter()
+        .try_for_each(|(field, value)| text(field, Some(value)))
+}
+
+fn disk(disk: &HostDisk) -> Checked {
+    name("name", &disk.name)?;
+    disk.id.iter().try_for_each(|id| name("id", id))?;
+    text("used_for", Some(&disk.used_for))
+}
+
+fn datastore(datastore: &Datastore) -> Checked {
+    text("folder", Some(&datastore.folder))?;
+    name("file_system", &datastore.file_system)
+}
+
+fn retention(retention: &RetentionStatus) -> Checked {
+    text("folder", Some(&retention.folder))?;
+    text("detail", retention.detail.as_deref())?;
+    text("file_system", retention.file_system.as_deref())?;
+    each("alerts", &retention.alerts, MAX_ALERTS, alert)
+}
+
+fn protection(protection: &Protection) -> Checked {
+    name("item", &protection.item)?;
+    text("target", Some(&protection.target))?;
+    text("state", Some(&protection.state))?;
+    each("alerts", &protection.alerts, MAX_ALERTS, alert)
+}
+
+fn item(report: &ItemReport) -> Checked {
+    let ItemReport { status, points } = report;
+    name("name", &status.name)?;
+    self::status(status).map_err(|why| format!("{}: {why}", status.name))?;
+    let Some(points) = points else { return Ok(()) };
+    each("points", points, ItemReport::MAX_POINTS, point).map_err(|why| format!("{}: {why}", status.name))
+}
+
+fn status(status: &ItemStatus) -> Checked {
+    text("detail", status.detail.as_deref())?;
+    text("peer", status.peer.as_deref())?;
+    status.newest_point.iter().chain(&status.oldest_point).try_for_each(point)?;
+    each("disks", &status.disks, MAX_ITEM_DISKS, item_disk)?;
+    each("alerts", &status.alerts, MAX_ALERTS, alert)?;
+    status.start.iter().try_for_each(|start| text("summary", Some(&start.summary)))
+}
+
+fn item_disk(disk: &DiskStatus) -> Checked {
+    name("id", &disk.id)?;
+    text("target", Some(&disk.target))
+}
+
+fn point(point: &Point) -> Checked {
+    let Some(bookmark) = &point.bookmark else { return Ok(()) };
+    text("bookmark", Some(&bookmark.name))?;
+    text("group", bookmark.group.as_deref())
+}
+
+fn alert(alert: &Alert) -> Checked {
+    text("message", Some(&alert.message))
+}
+
+/// Checks each of several, of which there may be so many.
+fn each<T>(field: &str, all: &[T], limit: usize, check: impl Fn(&T) -> Checked) -> Checked {
+    if all.len() > limit {
+        return Err(format!("{field}: {} are more than the {limit} allowed", all.len()));
+    }
+    all.iter().enumerate().try_for_each(|(number, one)| {
+        check(one).map_err(|why| format!("{field}: number {}: {why}", number + 1))
+    })
+}
+
+fn name(field: &str, value: &str) -> Checked {
+    let good = !value.is_empty() && value.len() <= MAX_NAME && !value.contains(char::is_control);
+    good.then_some(())
+        .ok_or_else(|| format!("{field} must have from 1 to {MAX_NAME} bytes and no control characters"))
+}
+
+fn text(field: &str, value: Option<&str>) -> Checked {
+    let good = value.is_none_or(|value| value.len() <= MAX_TEXT);
+    good.then_some(()).ok_or_else(|| format!("{field} is longer than {MAX_TEXT} bytes"))
+}
+
+#[cfg(test)]
+mod tests;

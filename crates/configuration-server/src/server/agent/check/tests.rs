@@ -1,0 +1,128 @@
+use super::*;
+use crate::store::testing::{self, NOW, described, item as told};
+use control_api::agent::{JobState, StepState};
+use control_api::{AlertKind, Bookmark, ItemState};
+
+fn target(change: impl FnOnce(&mut Heartbeat)) -> Checked {
+    let mut beat = testing::heartbeat(
+        described(HostKind::MasterTarget, 1),
+        vec![told("web01", ItemState::Protected), told("db01", ItemState::Protected)],
+    );
+    change(&mut beat);
+    heartbeat(&beat)
+}
+
+fn host_disk(name: &str) -> HostDisk {
+    HostDisk { name: name.into(), id: None, size: 1, paths: 1, used_for: String::new() }
+}
+
+#[track_caller]
+fn refused(outcome: Checked, part: &str) {
+    let why = outcome.unwrap_err();
+    assert!(why.contains(part), "{why}");
+}
+
+#[test]
+fn every_length_and_count_of_a_heartbeat_is_bounded() {
+    target(|_| {}).unwrap();
+    target(|beat| beat.disks = vec![host_disk("sda"); MAX_DISKS]).unwrap();
+    refused(
+        target(|beat| beat.disks = vec![host_disk("sda"); MAX_DISKS + 1]),
+        "disks: 257 are more than the 256",
+    );
+    refused(
+        target(|beat| beat.disks = vec![host_disk("sda"), host_disk("")]),
+        "disks: number 2: name must have",
+    );
+    let many = |beat: &mut Heartbeat| beat.items = vec![told("web01", ItemState::Protected); MAX_ITEMS + 1];
+    refused(target(many), "items: 513 are more");
+    refused(target(|beat| beat.items[1].status.name = "web01".into()), "web01 is there twice");
+    refused(target(|beat| beat.items[1].status.name = "a\nb".into()), "items: number 2: name");
+    refused(target(|beat| beat.items[0].status.name = "x".repeat(256)), "name must have from 1 to 255");
+    let long = || "x".repeat(MAX_TEXT + 1);
+    refused(
+        target(|beat| beat.items[0].status.detail = Some(long())),
+        "web01: detail is longer than 4096 bytes",
+    );
+    let alert = |message: String| Alert { kind: AlertKind::Fenced, since: 1, message };
+    refused(target(|beat| beat.items[0].status.alerts = vec![alert(long())]), "alerts: number 1: message");
+    refused(
+        target(|beat| beat.items[0].status.alerts = vec![alert(String::new()); MAX_ALERTS + 1]),
+        "alerts: 33",
+    );
+    let disk = DiskStatus { id: "0".into(), target: long(), size: 1 };
+    refused(target(|beat| beat.items[0].status.disks = vec![disk.clone()]), "target is longer");
+    let point = |name: String| Point {
+        number: 1,
+        source_time: NOW,
+        receive_time: NOW,
+        bookmark: Some(Bookmark { name, application_consistent: false, group: None }),
+        journal_bytes: 0,
+    };
+    refused(target(|beat| beat.items[0].points = Some(vec![point(long())])), "points: number 1: bookmark");
+    refused(
+        target(|beat| beat.items[0].points = Some(vec![point(String::new()); ItemReport::MAX_POINTS + 1])),
+        "points: 101",
+    );
+    refused(target(|beat| beat.items[0].status.newest_point = Some(point(long()))), "bookmark is longer");
+    refused(target(|beat| beat.health.load[1] = f64::INFINITY), "health");
+    refused(target(|beat| beat.health.busy_percent = -1.0), "health");
+    let datastore =
+        Datastore { folder: long(), file_system: "ext4".into(), capacity_bytes: None, available_bytes: None };
+    refused(target(|beat| beat.datastores = vec![datastore.clone()]), "datastores: number 1: folder");
+}
+
+#[test]
+fn each_kind_of_host_tells_what_it_has() {
+    let protection = || Protection {
+        item: "web01".into(),
+        target: "10.0.0.5:9443".into(),
+        state: "sending".into(),
+        backlog_bytes: 0,
+        bytes_per_second: 0,
+        alerts: Vec::new(),
+    };
+    refused(target(|beat| beat.protection = Some(protection())), "only a source agent");
+    refused(target(|beat| beat.host.kind = HostKind::SourceAgent), "only a master target");
+    let agent = |beat: &mut Heartbeat| {
+        beat.host.kind = HostKind::SourceAgent;
+        beat.items.clear();
+        beat.protection = Some(protection());
+    };
+    target(agent).unwrap();
+}
+
+#[test]
+fn reports_and_requests_of_jobs_are_bounded() {
+    let host = described(HostKind::MasterTarget, 1);
+    let ask = |running| jobs(&JobsRequest { host: host.clone(), running, wait_seconds: 1 });
+    ask(vec!["0".repeat(32); MAX_RUNNING]).unwrap();
+    refused(ask(vec!["0".repeat(32); MAX_RUNNING + 1]), "running: 257");
+    refused(ask(vec!["0".repeat(31)]), "32 hexadecimal digits");
+    refused(ask(vec!["G".repeat(32)]), "32 hexadecimal digits");
+    let one =
+        JobStep { name: "look".into(), state: StepState::Done, detail: None, started: None, ended: None };
+    let good = JobReport {
+        id: "0".repeat(32),
+        state: JobState::Running,
+        started: NOW,
+        ended: None,
+        steps: vec![one.clone(); JobReport::MAX_STEPS],
+        progress: None,
+        seconds_left: None,
+        can_cancel: true,
+        outcome: None,
+        failure: None,
+    };
+    report(&good).unwrap();
+    refused(
+        report(&JobReport { steps: vec![one.clone(); JobReport::MAX_STEPS + 1], ..good.clone() }),
+        "steps: 51",
+    );
+    let nameless = JobStep { name: String::new(), ..one };
+    refused(report(&JobReport { steps: vec![nameless], ..good.clone() }), "steps: number 1: name");
+    let long = || "x".repeat(MAX_TEXT + 1);
+    refused(report(&JobReport { outcome: Some(long()), ..good.clone() }), "outcome");
+    let failure = Failure::new("a", "b", long(), "c");
+    refused(report(&JobReport { failure: Some(failure), ..good }), "failure: why");
+}
