@@ -36,5 +36,6 @@ pub use point::{Bookmark, Point, PointSelector, PointSelectorError};
 pub use server_version::{PRODUCT, Release, ServerVersion, VERSION_PATH};
 pub use severity::Severity;
 pub use status::{
-    Alert, AlertKind, DiskStatus, ItemState, ItemStatus, RetentionState, RetentionStatus, StartReport, Status,
+    Alert, AlertKind, DiskStatus, ItemState, ItemStatus, LinkStatus, RetentionState, RetentionStatus,
+    StartReport, Status,
 };

@@ -18,10 +18,37 @@ pub struct Status {
     pub now: Time,
     /// Address that sources connect to.
     pub listen: String,
+    /// The conversation with the configuration server; `None` while this machine is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkStatus>,
     /// The retention volume.
     pub retention: RetentionStatus,
     /// Each replicated item, in the order of the configuration.
     pub items: Vec<ItemStatus>,
+}
+
+/// How the conversation of a registered machine with its configuration server goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Address and port of the configuration server.
+    pub server: String,
+    /// Name of this machine there.
+    pub name: String,
+    /// Since when heartbeats are answered; `None` while they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected_since: Option<Time>,
+    /// When the last heartbeat was answered, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat: Option<Time>,
+    /// What is wrong, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_since: Option<Time>,
+    /// Seconds that the configuration server's clock was ahead of this machine's, less than 0 when it was behind.
+    #[serde(default)]
+    pub clock_ahead_seconds: i64,
 }
 
 /// The volume that holds the journals.

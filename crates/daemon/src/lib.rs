@@ -17,6 +17,9 @@
 //! is bounded by constants beside each queue: an item holds at most a few batches, a few lots of frames on their way
 //! to it, and one lot for each connection.
 //!
+//! While the machine is registered, `server_link` tells the configuration server how it is, carries out the jobs that
+//! come from there by the same code as the local API, and turns away sources whose certificates are revoked.
+//!
 //! [`mtctl`] talks to the local API; whatever it can do there, another program can do by the same lines of JSON. What
 //! concerns the machine alone it does without the daemon: [`preflight`] looks whether the machine is ready.
 
@@ -32,6 +35,7 @@ pub mod mtctl;
 pub mod preflight;
 mod random;
 mod retention;
+mod server_link;
 mod service;
 mod sources;
 mod test_failover;

@@ -4,7 +4,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::item::{ItemHandle, Order, Place, Surroundings};
 use crate::retention::{self, Volume};
+use crate::server_link::Revoked;
 use crate::test_failover::TestFailovers;
+use registration::link::Hub;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +30,10 @@ pub(crate) struct MasterTarget {
     /// The retention volume, as the steward last saw it.
     pub(crate) retention: watch::Sender<retention::Report>,
     pub(crate) test_failovers: Arc<TestFailovers>,
+    /// The conversation with the configuration server.
+    pub(crate) hub: Hub,
+    /// Certificates by which no source is let in.
+    pub(crate) revoked: Revoked,
 }
 
 impl MasterTarget {
@@ -43,7 +49,10 @@ impl MasterTarget {
         let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
         let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
         let retention = watch::Sender::default();
-        let target = MasterTarget { config, clock, listen, volume, items, retention, test_failovers };
+        let revoked = Revoked::load(&config.state_folder);
+        let hub = Hub::new();
+        let target =
+            MasterTarget { config, clock, listen, volume, items, retention, test_failovers, hub, revoked };
         (target, Tasks { actors, keeper })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{identity, local, retention, sources};
+use crate::{identity, local, retention, server_link, sources};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::os::unix::fs::DirBuilderExt;
@@ -57,7 +57,9 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         tokio::spawn(identity::keep_valid(state_folder)),
         tokio::spawn(keep_systemd_informed(target.clone())),
         tokio::spawn(retention::share_out(target.clone())),
+        tokio::spawn(server_link::tell_changes(target.clone())),
     ];
+    let link = server_link::start(target.clone());
     notify(&[NotifyState::Ready]);
     stop.await;
     tracing::info!("stopping: what is in flight is finished first");
@@ -65,6 +67,8 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     for task in &serving[1..] {
         task.abort();
     }
+    // Its threads ask the items, and its jobs wait for them.
+    let _ = tokio::task::spawn_blocking(move || link.stop()).await;
     target.shut_down(tasks).await;
     serving[0].abort();
     let _ = std::fs::remove_file(&socket);

@@ -136,10 +136,15 @@ impl Visit {
             Ok(Err(error)) => return tracing::warn!("{error}"),
             Err(_) => return tracing::warn!("no first frame within {:?}", limits.hello_timeout),
         };
-        match self.welcome(&hello, |name| peer_is(&certificate, name)) {
+        let revoked = self.target.revoked.becomes_revoked(&certificate);
+        let welcome = match self.target.revoked.contains(&certificate) {
+            true => Err((RefusalCode::NotAllowed, revoked_message())),
+            false => self.welcome(&hello, |name| peer_is(&certificate, name)),
+        };
+        match welcome {
             Ok(item) => {
                 let connection = self.ids.fetch_add(1, Ordering::Relaxed);
-                attend(item, connection, hello, reader, writer).await;
+                attend(item, connection, hello, reader, writer, revoked).await;
             }
             Err((code, message)) => {
                 tracing::warn!("refused: {message}");
@@ -178,13 +183,19 @@ impl Visit {
     }
 }
 
-/// Carries frames both ways until one end closes.
+fn revoked_message() -> String {
+    "the certificate was revoked at the configuration server; register this machine there again: mt-source register"
+        .to_owned()
+}
+
+/// Carries frames both ways until one end closes, or the peer is not to be let in any more.
 async fn attend<R, W>(
     item: &ItemHandle,
     connection: ConnectionId,
     hello: Frame,
     reader: FrameReader<R>,
     writer: FrameWriter<W>,
+    revoked: impl Future<Output = ()>,
 ) where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -197,10 +208,11 @@ async fn attend<R, W>(
     }
     let writing = write_frames(writer, outgoing);
     let reading = read_frames(item, connection, reader, open);
-    tokio::pin!(writing, reading);
+    tokio::pin!(writing, reading, revoked);
     tokio::select! {
         // The actor closed the connection, and everything it had sent is written.
         () = &mut writing => {}
+        () = &mut revoked => tracing::warn!("closed: {}", revoked_message()),
         () = &mut reading => {
             // The actor drops its end now, which lets the writer finish.
             let _ = item.input.send(Input::Disconnected { connection }).await;

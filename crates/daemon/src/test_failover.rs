@@ -2,7 +2,7 @@
 
 use crate::item::ItemHandle;
 use crate::views::{HeldView, resolve};
-use block_device::{Caching, HostFolder};
+use block_device::{Caching, HostFolder, durable_file};
 use control_api::time::Time;
 use control_api::{Failure, NbdExport, PointSelector, TestFailover};
 use disk::{Disk, Folder};
@@ -10,7 +10,6 @@ use nbd::{Export, Overlay};
 use replication_receiver::Storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -18,13 +17,15 @@ use transport::nbd_server::{self, Limits, Listener, Security, Served};
 
 /// Test failovers at once: each holds memory for its map of what was written.
 const MOST: usize = 32;
+/// The file with the number of the last one.
+const LAST_ID: &str = "last-id";
 
 /// All test failovers of the daemon.
 pub(crate) struct TestFailovers {
     scratch_folder: PathBuf,
     socket_folder: PathBuf,
-    /// The number of the next one. None is used twice, so two that start at once never share one.
-    next_id: AtomicU64,
+    /// The number of the last one. None is used twice, over restarts too, so an order to end one never ends another.
+    last_id: Mutex<Option<u64>>,
     places: Arc<Semaphore>,
     list: Mutex<BTreeMap<u64, Running>>,
 }
@@ -47,7 +48,7 @@ impl TestFailovers {
         TestFailovers {
             scratch_folder: state_folder.join("test-failover"),
             socket_folder: socket_folder.to_path_buf(),
-            next_id: AtomicU64::new(1),
+            last_id: Mutex::default(),
             places: Arc::new(Semaphore::new(MOST)),
             list: Mutex::default(),
         }
@@ -68,11 +69,17 @@ impl TestFailovers {
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
             failed(&format!("{MOST} are under way already"), "stop one first: mtctl test-failover list")
         })?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let scratch = self.scratch_folder.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&storage, &selector, &scratch, id))
-            .await
-            .map_err(|error| failed(&error, "see the log"))??;
+        let registry = self.clone();
+        let prepare = move || {
+            let id = registry.new_id().map_err(|error| {
+                let next = "make room on the volume of the state folder";
+                Failure::new(&storage.identity().item, "cannot start a test failover", error, next)
+            })?;
+            let prepared = prepare(&storage, &selector, &registry.scratch_folder, id)?;
+            Ok::<_, Failure>((id, prepared))
+        };
+        let (id, prepared) =
+            tokio::task::spawn_blocking(prepare).await.map_err(|error| failed(&error, "see the log"))??;
         let (listener, address) = self
             .listen(id, listen)
             .await
@@ -92,6 +99,23 @@ impl TestFailovers {
 
     fn list(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Running>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that none has had; durable when this returns.
+    fn new_id(&self) -> std::io::Result<u64> {
+        let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.scratch_folder.join(LAST_ID);
+        let known = match *last {
+            Some(known) => known,
+            None => {
+                std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+            }
+        };
+        let id = known + 1;
+        std::fs::create_dir_all(&self.scratch_folder)?;
+        durable_file::replace(&path, format!("{id}\n").as_bytes(), 0o600)?;
+        *last = Some(id);
+        Ok(id)
     }
 
     async fn listen(&self, id: u64, listen: Option<String>) -> Result<(Listener, Address), String> {
@@ -194,7 +218,6 @@ fn prepare(
         let next = "check the state folder and the item: mtctl items";
         Failure::new(&storage.identity().item, "cannot start a test failover", why, next)
     };
-    std::fs::create_dir_all(scratch).map_err(|error| failed(&error))?;
     let folder = HostFolder::open(scratch, Caching::PageCache).map_err(|error| failed(&error))?;
     let views = HeldView::all(storage, point.number).map_err(|error| failed(&error))?;
     let mut exports = Vec::new();
@@ -251,6 +274,16 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_is_used_twice() {
+        let state = tempfile::tempdir().unwrap();
+        let numbers = |count| {
+            let registry = TestFailovers::new(state.path(), Path::new("/run"));
+            (0..count).map(|_| registry.new_id().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((numbers(2), numbers(1)), (vec![1, 2], vec![3]));
+    }
 
     #[test]
     fn uris_name_export_and_place() {

@@ -108,7 +108,7 @@ impl Identity {
 }
 
 /// SHA-256 of a certificate in DER.
-pub(crate) fn fingerprint(certificate: &[u8]) -> Hex {
+pub fn fingerprint(certificate: &[u8]) -> Hex {
     Hex::from(digest(&SHA256, certificate).as_ref())
 }
 

@@ -129,7 +129,7 @@ fn check_certificate(server: &str, answer: &RegistrationAnswer, key: &KeyPair) -
     }
 }
 
-fn bad_answer(server: &str, why: impl ToString) -> Error {
+pub(crate) fn bad_answer(server: &str, why: impl ToString) -> Error {
     Error::BadAnswer { server: server.to_owned(), why: why.to_string() }
 }
 
@@ -239,11 +239,16 @@ pub(crate) fn post<T: DeserializeOwned>(
     request: &impl Serialize,
 ) -> Result<T> {
     let body = serde_json::to_vec(request).map_err(|cause| Error::Crypto(cause.to_string()))?;
-    let Reply { status, body, .. } = connection.exchange(path, Some(&body), false)?;
-    if status == 200 {
-        return decode(&body).map_err(|why| bad_answer(server, why));
+    understood(server, path, &connection.exchange(path, Some(&body), false)?)
+}
+
+/// What an answer says, or why the request is refused.
+pub(crate) fn understood<T: DeserializeOwned>(server: &str, path: &str, reply: &Reply) -> Result<T> {
+    let Reply { status, body, .. } = reply;
+    if *status == 200 {
+        return decode(body).map_err(|why| bad_answer(server, why));
     }
-    match decode::<ApiError>(&body) {
+    match decode::<ApiError>(body) {
         Ok(refused) => Err(Error::Refused(Box::new(refused))),
         Err(_) => Err(bad_answer(server, format!("status {status} to {path}"))),
     }

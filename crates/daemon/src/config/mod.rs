@@ -47,6 +47,8 @@ const MIB: u64 = 1 << 20;
 /// Everything that `mtd` is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The file that this was read from.
+    pub file: PathBuf,
     /// Address that sources connect to.
     pub listen: SocketAddr,
     /// Socket of the local API.
@@ -172,6 +174,7 @@ impl Config {
         let (listen, socket) = (listen(&mut root)?, root.path_or("socket", Some(DEFAULT_SOCKET))?);
         let state_folder = root.path_or("state_folder", Some(DEFAULT_STATE))?;
         let config = Config {
+            file: PathBuf::from(file),
             listen,
             socket,
             log: log(&mut root)?,

@@ -20,7 +20,7 @@ mod target;
 
 pub(crate) use link::{ConnectionId, Link, OUTGOING_QUEUE};
 pub(crate) use open::Place;
-pub(crate) use status::{Condition, Snapshot, point};
+pub(crate) use status::{Again, Condition, Snapshot, point};
 
 use crate::clock::Clock;
 use crate::config;

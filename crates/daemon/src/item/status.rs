@@ -167,6 +167,11 @@ impl Snapshot {
         }
     }
 
+    /// Where the item stands.
+    pub(crate) fn state(&self) -> ItemState {
+        self.condition.state()
+    }
+
     /// Progress of the work under way.
     pub(crate) fn progress(&self) -> Option<Progress> {
         self.condition.progress()

@@ -79,6 +79,7 @@ impl MasterTarget {
             started: self.clock.started(),
             now: self.clock.now(),
             listen: self.listen.to_string(),
+            link: self.hub.status(),
             retention: RetentionStatus {
                 folder: volume.folder.display().to_string(),
                 state: volume.state,
@@ -95,7 +96,7 @@ impl MasterTarget {
         })
     }
 
-    fn item(&self, name: &str) -> Result<&ItemHandle, Failure> {
+    pub(crate) fn item(&self, name: &str) -> Result<&ItemHandle, Failure> {
         self.items.iter().find(|item| item.name() == name).ok_or_else(|| {
             let known: Vec<&str> = self.items.iter().map(|item| item.name()).collect();
             let why = match known.as_slice() {
@@ -175,7 +176,7 @@ async fn follow<T>(
     }
 }
 
-fn stopped(item: &ItemHandle, what: &str, condition: &Condition) -> Failure {
+pub(crate) fn stopped(item: &ItemHandle, what: &str, condition: &Condition) -> Failure {
     let (why, next) = condition.closed_because(item.name());
     Failure::new(item.name(), what, why, next)
 }

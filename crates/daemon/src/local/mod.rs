@@ -3,4 +3,5 @@
 mod calls;
 mod server;
 
+pub(crate) use calls::stopped;
 pub(crate) use server::{bind, serve};

@@ -2,9 +2,12 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use control_api::time::{self, Time};
-use control_api::{Alert, AlertKind, ItemStatus, Point, RetentionStatus, Status, TestFailover};
+use control_api::{Alert, AlertKind, ItemStatus, LinkStatus, Point, RetentionStatus, Status, TestFailover};
 use disk::Bytes;
 use std::fmt::Write;
+
+/// Seconds that the clocks may differ before it is worth a line.
+const CLOCKS_DIFFER: u64 = 30;
 
 pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
@@ -25,6 +28,7 @@ pub(super) fn status(status: &Status) -> String {
         time::format_duration(status.now.saturating_sub(status.started)),
         status.listen
     );
+    link(status, &mut text);
     retention(&status.retention, &mut text);
     if status.items.is_empty() {
         text.push_str("no item is configured\n");
@@ -47,6 +51,37 @@ pub(super) fn status(status: &Status) -> String {
         notes(item, &mut text);
     }
     text
+}
+
+/// How the conversation with the configuration server goes.
+fn link(status: &Status, text: &mut String) {
+    let ago = |time: Time| time::format_duration(status.now.saturating_sub(time));
+    let Some(link) = &status.link else {
+        text.push_str("not registered with a configuration server (mtctl register)\n");
+        return;
+    };
+    let LinkStatus { server, name, .. } = link;
+    let _ = write!(text, "configuration server {server}: ");
+    let _ = match (&link.problem, link.connected_since, link.last_heartbeat) {
+        (Some(problem), _, last) => {
+            let since = link.problem_since.map_or_else(String::new, |since| format!(" for {}", ago(since)));
+            let last = last.map_or_else(String::new, |last| format!(", last heartbeat {} ago", ago(last)));
+            writeln!(text, "not connected{since}{last}: {problem}")
+        }
+        (None, Some(since), Some(last)) => {
+            writeln!(text, "connected for {} as {name}, last heartbeat {} ago", ago(since), ago(last))
+        }
+        _ => writeln!(text, "not connected yet"),
+    };
+    let difference = link.clock_ahead_seconds.unsigned_abs();
+    if difference > CLOCKS_DIFFER {
+        let way = if link.clock_ahead_seconds < 0 { "ahead of" } else { "behind" };
+        let _ = writeln!(
+            text,
+            "this machine's clock is {} {way} the configuration server's; look at its time service (timedatectl)",
+            time::format_duration(difference * time::SECOND)
+        );
+    }
 }
 
 /// How full the retention volume is, and what needs attention of it.
@@ -210,6 +245,7 @@ pub(super) mod tests {
             started: NOW - 3600 * time::SECOND,
             now: NOW,
             listen: "0.0.0.0:9443".into(),
+            link: None,
             retention: RetentionStatus {
                 folder: "/mnt/retention".into(),
                 state: RetentionState::Ready,
@@ -240,6 +276,40 @@ pub(super) mod tests {
             ["web01", "initial sync", "25 % of 4 GiB, 10 min left", "12 s", "2 h", "3 MiB", "5 MiB/s"];
         assert_eq!(cells, expected);
         assert!(text.ends_with("ALERT web01: RPO is 1 h (since 2023-11-14T22:13:20.000Z)\n"), "{text}");
+    }
+
+    #[test]
+    fn the_configuration_server_has_a_line() {
+        assert!(
+            status(&sample()).contains("\nnot registered with a configuration server (mtctl register)\n")
+        );
+        let good = LinkStatus {
+            server: "cs.example:443".into(),
+            name: "mt01".into(),
+            connected_since: Some(NOW - 7200 * time::SECOND),
+            last_heartbeat: Some(NOW - 12 * time::SECOND),
+            problem: None,
+            problem_since: None,
+            clock_ahead_seconds: 2,
+        };
+        let text = |link: LinkStatus| status(&Status { link: Some(link), ..sample() });
+        let expected = "\nconfiguration server cs.example:443: connected for 2 h as mt01, last heartbeat 12 s ago\nretention";
+        assert!(text(good.clone()).contains(expected), "{}", text(good));
+        let bad = LinkStatus {
+            connected_since: None,
+            problem: Some("cs.example:443 refuses connections".into()),
+            problem_since: Some(NOW - 60 * time::SECOND),
+            clock_ahead_seconds: -90,
+            ..good
+        };
+        let text = text(bad);
+        assert!(
+            text.contains(
+                "not connected for 1 min, last heartbeat 12 s ago: cs.example:443 refuses connections\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("clock is 1 min 30 s ahead of the configuration server's"), "{text}");
     }
 
     #[test]

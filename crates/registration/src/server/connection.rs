@@ -17,7 +17,16 @@ const MAX_ADDRESSES: usize = 3;
 const MAX_ANSWER: usize = 128 << 10;
 
 /// Time for each pause of a server that does what it is asked.
-const WORK_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WORK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long an answer may take, and be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// Time for each pause; the whole may take twice as long.
+    pub(crate) pause: Duration,
+    /// Bytes.
+    pub(crate) answer: usize,
+}
 
 /// Opens a TCP connection.
 pub(crate) fn connect(server: &Server) -> Result<TcpStream, Failure> {
@@ -94,6 +103,11 @@ impl Connection {
         self.tls.peer_certificates().unwrap_or_default()
     }
 
+    /// Another handle on the socket: shutting it down ends whatever waits for the other side.
+    pub(crate) fn socket(&self) -> io::Result<TcpStream> {
+        self.stream.stream.try_clone()
+    }
+
     /// What binds a registration to this connection; `None` where TLS is older than 1.3.
     pub(crate) fn exporter(&self) -> Option<[u8; EXPORTER_LENGTH]> {
         if self.tls.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
@@ -104,10 +118,21 @@ impl Connection {
 
     /// Sends a request and waits for its answer. Without a body it is a GET, else a POST; `last` ends the connection.
     pub(crate) fn exchange(&mut self, path: &str, body: Option<&[u8]>, last: bool) -> Result<Reply, Failure> {
-        let not_http = |why: String| Failure::NotHttp { address: self.address.clone(), why };
         // What is asked for with a body has to be written down durably there.
-        let patience = if body.is_some() { WORK_PATIENCE } else { PATIENCE };
-        (self.stream.pause, self.stream.end) = (patience, Instant::now() + 2 * patience);
+        let pause = if body.is_some() { WORK_PATIENCE } else { PATIENCE };
+        self.exchange_within(path, body, last, Allowed { pause, answer: MAX_ANSWER })
+    }
+
+    /// The same, and the caller says what the answer may take.
+    pub(crate) fn exchange_within(
+        &mut self,
+        path: &str,
+        body: Option<&[u8]>,
+        last: bool,
+        allowed: Allowed,
+    ) -> Result<Reply, Failure> {
+        let not_http = |why: String| Failure::NotHttp { address: self.address.clone(), why };
+        (self.stream.pause, self.stream.end) = (allowed.pause, Instant::now() + 2 * allowed.pause);
         let request = head(&self.address, path, body, last);
         let mut connection = rustls::Stream::new(&mut self.tls, &mut self.stream);
         connection
@@ -124,8 +149,8 @@ impl Connection {
                 Err(_) if !bytes.is_empty() => break,
                 Err(cause) => return Err(not_http(cause.to_string())),
             }
-            if bytes.len() > MAX_ANSWER {
-                return Err(not_http("its answer is longer than 128 KiB".to_owned()));
+            if bytes.len() > allowed.answer {
+                return Err(not_http(format!("its answer is longer than {} KiB", allowed.answer >> 10)));
             }
         }
         http::parse(&bytes).ok_or_else(|| not_http("what it sends has no status line".to_owned()))

@@ -32,17 +32,30 @@ pub(crate) fn registered(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ClientConnection, String> {
+    registered_with(Arc::new(registered_config(ca, certificate, key)?))
+}
+
+/// The same, with what such connections share: one that follows another takes up its TLS session.
+pub(crate) fn registered_with(config: Arc<ClientConfig>) -> Result<ClientConnection, String> {
+    let name = ServerName::try_from(SERVER_NAME).map_err(|cause| cause.to_string())?;
+    ClientConnection::new(config, name).map_err(|cause| cause.to_string())
+}
+
+/// What the connections of a registered machine share.
+pub(crate) fn registered_config(
+    ca: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, String> {
     let text = |cause: Error| cause.to_string();
     let mut roots = RootCertStore::empty();
     roots.add(ca).map_err(text)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(text)?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], key)
-        .map_err(text)?;
-    let name = ServerName::try_from(SERVER_NAME).map_err(|cause| cause.to_string())?;
-    ClientConnection::new(Arc::new(config), name).map_err(text)
+        .map_err(text)
 }
 
 /// Takes every certificate; the server must still have its key.
