@@ -84,9 +84,9 @@ fn renew_if_due(state: &Path) -> Result<bool> {
 }
 
 /// This machine, as it describes itself to a configuration server.
-pub(crate) fn this_host(name: Option<&str>) -> Result<control_api::registration::Host> {
+pub(crate) fn this_host(name: Option<&str>) -> registration::Result<control_api::registration::Host> {
     let options = crate::preflight::MachineOptions::host(Path::new(crate::config::DEFAULT_PATH), None);
     let addresses = crate::preflight::addresses(&crate::preflight::Machine::new(options));
     let version = env!("CARGO_PKG_VERSION");
-    Ok(registration::host(&System::host(), HostKind::MasterTarget, name, version, addresses)?)
+    registration::host(&System::host(), HostKind::MasterTarget, name, version, addresses)
 }

@@ -16,11 +16,11 @@ pub(crate) use revoked::Revoked;
 use crate::master_target::MasterTarget;
 use control_api::agent::{Heartbeat, HeartbeatReply};
 use control_api::registration::Host;
-use registration::link::{Embedder, End, HealthMeter, Job, Link};
+use registration::link::{Embedder, End, HealthMeter, Job, Link, Surroundings};
 use report::Reports;
 use std::sync::Arc;
 use std::time::Duration;
-use surroundings::Surroundings;
+use surroundings::Wanted;
 use tokio::runtime::Handle;
 
 /// How often it is looked whether something changed that is told at once.
@@ -41,7 +41,7 @@ pub(crate) fn start(target: Arc<MasterTarget>) -> Link {
     let teller = Teller {
         runtime: Handle::current(),
         meter: HealthMeter::new(target.clock.started()),
-        surroundings: Surroundings::watch(&target.config, hub.clone()),
+        surroundings: Surroundings::watch(Wanted::new(&target.config), hub.clone()),
         reports: Reports::default(),
         target,
     };

@@ -109,10 +109,12 @@ impl Revoked {
 }
 
 fn read(path: &Path) -> std::io::Result<List> {
-    match std::fs::metadata(path) {
+    let found = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(List::default()),
-        found if found?.len() > MAX_FILE => return Err(std::io::Error::other("it is too long")),
-        _ => {}
+        found => found?,
+    };
+    if found.len() > MAX_FILE {
+        return Err(std::io::Error::other("it is too long"));
     }
     let kept: Kept = serde_json::from_slice(&std::fs::read(path)?).map_err(std::io::Error::other)?;
     let certificates = kept.certificates.into_iter().map(|hex| hex.0).collect();

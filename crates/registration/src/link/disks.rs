@@ -8,8 +8,8 @@ use nix::sys::statvfs::statvfs;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Disks and folders that are told at most.
-const MOST: usize = 512;
+/// What is told of a file system that cannot be found out.
+const UNKNOWN: &str = "unknown";
 
 /// The disks of a machine. `known` says what the embedder uses a disk for; where it does not know, what the machine shows
 /// is told.
@@ -21,7 +21,7 @@ pub fn host_disks(inventory: &Inventory, known: impl Fn(&AttachedDisk) -> Option
         paths: u32::try_from(disk.paths.len()).unwrap_or(u32::MAX),
         used_for: known(disk).unwrap_or_else(|| used_for(disk)),
     };
-    inventory.disks.iter().take(MOST).map(disk).collect()
+    inventory.disks.iter().map(disk).collect()
 }
 
 fn used_for(disk: &AttachedDisk) -> String {
@@ -55,7 +55,7 @@ pub fn datastores(system: &System, files: impl IntoIterator<Item = PathBuf>) -> 
     let mounts = block_device::mounts::read(system).unwrap_or_default();
     let folders: BTreeSet<PathBuf> =
         files.into_iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
-    folders.into_iter().take(MOST).map(|folder| datastore(&mounts, &folder)).collect()
+    folders.into_iter().map(|folder| datastore(&mounts, &folder)).collect()
 }
 
 fn datastore(mounts: &[Mount], folder: &Path) -> Datastore {
@@ -67,7 +67,7 @@ fn datastore(mounts: &[Mount], folder: &Path) -> Datastore {
     let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
     Datastore {
         folder: folder.display().to_string(),
-        file_system: lies_on.map_or_else(String::new, |mount| mount.kind.clone()),
+        file_system: lies_on.map_or(UNKNOWN, |mount| mount.kind.as_str()).to_owned(),
         capacity_bytes: space.map(|space| bytes(space.blocks(), space.fragment_size())),
         available_bytes: space.map(|space| bytes(space.blocks_available(), space.fragment_size())),
     }

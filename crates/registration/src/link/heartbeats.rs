@@ -1,6 +1,7 @@
 //! The thread that tells how the machine is.
 
 use super::Shared;
+use super::bounds;
 use super::hub::{Lane, Woken};
 use super::line::Line;
 use super::pauses::{LONGEST, chance, pause, until_next};
@@ -56,7 +57,8 @@ pub(super) fn patience(error: &Error, failures: u32) -> Duration {
 }
 
 fn beat(shared: &Shared, session: &Arc<Session>, line: &mut Line) -> Result<HeartbeatReply> {
-    let heartbeat = shared.embedder.heartbeat(shared.host(session)?);
+    let mut heartbeat = shared.embedder.heartbeat(shared.host(session)?);
+    bounds::fit(&mut heartbeat);
     let length = serde_json::to_vec(&heartbeat).map_or(0, |text| text.len());
     if length > MAX_HEARTBEAT {
         return Err(Error::Machine {

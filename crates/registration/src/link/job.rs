@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The longest text of a report, in characters: fifty steps of this length fit into a request.
 const LONGEST: usize = 400;
+/// The same of each part of a failure.
+const LONGEST_FAILURE: usize = 1000;
 
 /// How a job ends that is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,7 +255,7 @@ fn short(text: &str) -> String {
 }
 
 fn shorter(failure: Failure) -> Failure {
-    let part = |text: String| text.chars().take(4 * LONGEST).collect();
+    let part = |text: String| text.chars().take(LONGEST_FAILURE).collect();
     Failure {
         object: part(failure.object),
         what: part(failure.what),

@@ -23,6 +23,7 @@
 //! stopped is given to the [`Embedder`] again, which is told so by [`Job::is_continued`] and by what it had noted
 //! ([`Job::note`]): it knows for each kind how to find out whether the effect is there already.
 
+mod bounds;
 mod disks;
 mod health;
 mod heartbeats;
@@ -34,6 +35,7 @@ mod line;
 mod pauses;
 mod reports;
 mod session;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -43,6 +45,7 @@ pub use health::HealthMeter;
 pub use hub::Hub;
 pub use job::{End, Job};
 pub use pauses::pause;
+pub use surroundings::{Look, Surroundings};
 
 use crate::error::Result;
 use control_api::agent::{Heartbeat, HeartbeatReply};
@@ -128,6 +131,11 @@ impl Link {
         spawn(&shared, "jobs", jobs::run);
         spawn(&shared, "reports", reports::run);
         Link { shared }
+    }
+
+    /// Has it end soon: jobs are told to stop, and nothing new begins.
+    pub fn begin_stop(&self) {
+        self.shared.hub.stop(Duration::ZERO);
     }
 
     /// Ends it. Jobs are told to stop, and go on at the next start.

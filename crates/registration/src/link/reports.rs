@@ -85,6 +85,12 @@ fn tell(
 ) -> Result<ReportReply> {
     let request = ReportRequest { host: shared.host(session)?, report };
     match line.post(session, REPORT_PATH, &request, Duration::ZERO) {
+        Err(Error::Refused(refused))
+            if refused.code == ErrorCode::BadRequest && !request.report.steps.is_empty() =>
+        {
+            tracing::warn!(job = request.report.id, "its steps are not told: {refused}");
+            tell(shared, session, line, JobReport { steps: Vec::new(), ..request.report })
+        }
         Err(Error::Refused(refused)) if unwanted(refused.code) => {
             tracing::warn!(job = request.report.id, "what came of a job is not wanted: {refused}");
             Ok(ReportReply { cancel: false })

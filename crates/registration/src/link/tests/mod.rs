@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Tester {
     pub(super) runs: AtomicUsize,
     pub(super) answered: AtomicUsize,
-    pub(super) run: Box<dyn Fn(&Job) -> std::result::Result<String, End> + Send + Sync>,
+    run: Box<Run>,
 }
+
+type Run = dyn Fn(&Job) -> std::result::Result<String, End> + Send + Sync;
 
 impl Tester {
     pub(super) fn new(
