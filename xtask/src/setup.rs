@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("dosfstools", "mkfs.vfat"),
@@ -19,6 +19,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("libnbd-bin", "nbdcopy"),
     ("mmdebstrap", "mmdebstrap"),
     ("nbdkit", "nbdkit"),
+    ("python3-aiosmtpd", "aiosmtpd"),
     ("python3-libnbd", "nbdsh"),
     ("python3-pip", "pip3"),
     ("qemu-system-x86", "qemu-system-x86_64"),

@@ -1,5 +1,6 @@
 //! The commands that are typed on the configuration server itself.
 
+mod notify;
 mod user;
 
 use crate::authority::Authority;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use control_api::registration::Hex;
 use control_api::time;
+pub use notify::NotifyCommand;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
@@ -58,6 +60,9 @@ pub enum Command {
     /// Who may use the portal
     #[command(subcommand)]
     User(UserCommand),
+    /// The channels that events are delivered to
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// What was asked for, from where, and what came of it, the newest first
     Audit {
         /// At most so many.
@@ -83,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = Config::load(&arguments.config)?;
     match &arguments.command {
         _ if arguments.check => {
+            notify::check(&config)?;
             println!("{}: nothing wrong", arguments.config.display());
             Ok(())
         }
@@ -91,6 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Command::Hosts { json }) => list_hosts(&store(&config)?, *json),
         Some(Command::Revoke { host, yes }) => revoke(&mut store(&config)?, host, *yes),
         Some(Command::User(command)) => user::run(&config, command),
+        Some(Command::Notify(command)) => notify::run(&config, command),
         Some(Command::Audit { limit, json }) => list_audit(&store(&config)?, *limit, *json),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `packaging/configserver.toml` documents every key; a test keeps it complete.
 
+use crate::notify::settings::{self, Mail, Url, Webhook};
 use anyhow::{Context, Result, ensure};
 use control_api::registration::valid_host_name;
 use serde::Deserialize;
@@ -27,6 +28,12 @@ pub struct Config {
     pub session_idle_minutes: u32,
     /// Filter of the log.
     pub log: String,
+    /// Where people find the portal, for links in messages.
+    pub portal_url: Option<Url>,
+    /// Delivery of events by e-mail.
+    pub mail: Option<Mail>,
+    /// Delivery of events to programs.
+    pub webhook: Vec<Webhook>,
 }
 
 impl Default for Config {
@@ -38,6 +45,9 @@ impl Default for Config {
             heartbeat_seconds: 30,
             session_idle_minutes: 12 * 60,
             log: "info".into(),
+            portal_url: None,
+            mail: None,
+            webhook: Vec::new(),
         }
     }
 }
@@ -78,6 +88,8 @@ impl Config {
             "log must be a level (error, warn, info, debug, trace) or a list such as \"info,hyper=warn\", not {:?}",
             config.log
         );
+        settings::check(config.mail.as_ref(), &config.webhook, config.portal_url.as_ref())
+            .map_err(anyhow::Error::msg)?;
         Ok(config)
     }
 
@@ -100,11 +112,36 @@ mod tests {
         };
         let shown: Vec<String> = sample.lines().map(uncomment).collect();
         let mut full = Config::parse(&shown.join("\n")).unwrap();
-        assert_eq!(full.names.len(), 2);
+        assert_eq!((full.names.len(), full.webhook.len()), (2, 1));
+        assert!(full.mail.is_some() && full.portal_url.is_some());
         full.names.clear();
+        full.webhook.clear();
+        (full.mail, full.portal_url) = (None, None);
         assert_eq!(full, Config::default());
-        for key in ["listen", "state_folder", "names", "heartbeat_seconds", "session_idle_minutes", "log"] {
+        let keys = [
+            "listen",
+            "state_folder",
+            "names",
+            "heartbeat_seconds",
+            "session_idle_minutes",
+            "log",
+            "portal_url",
+        ];
+        for key in keys {
             assert!(sample.contains(&format!("\n#{key} = ")), "{key}");
+        }
+        // The keys of the two tables; what is needed there is named when it is missing.
+        for (table, keys) in [
+            (
+                "\n#[mail]\n",
+                &["server", "encryption", "allow_unencrypted", "from", "to", "user", "password_file"][..],
+            ),
+            ("\n#[[webhook]]\n", &["name", "url", "allow_unencrypted", "secret_file"]),
+        ] {
+            let (_, rest) = sample.split_once(table).unwrap();
+            for key in keys.iter().chain(&["ca_file", "at_least"]) {
+                assert!(rest.contains(&format!("\n#{key} = ")), "{table}{key}");
+            }
         }
     }
 
@@ -119,5 +156,53 @@ mod tests {
         assert!(refused("heartbeat_seconds = 0").contains("from 1 to 300, not 0"));
         assert!(refused("heartbeat_seconds = 301").contains("from 1 to 300"));
         assert!(refused("log = \"=\"").contains("log must be a level"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_channel_is_named() {
+        let refused = |text: &str| format!("{:#}", Config::parse(text).unwrap_err());
+        let mail = |more: &str| {
+            let needed = if more.contains("server = ") { "" } else { "server = \"mail.example:587\"\n" };
+            format!("[mail]\n{needed}from = \"mt@example.com\"\nto = [\"ops@example.com\"]\n{more}\n")
+        };
+        let hook = |name: &str, more: &str| format!("[[webhook]]\nname = {name:?}\n{more}\n");
+        let url = "url = \"https://hooks.example/x\"";
+        for good in [
+            mail(""),
+            mail("server = \"[::1]:25\"\nencryption = \"none\""),
+            mail("encryption = \"none\"\nallow_unencrypted = true"),
+            mail("user = \"mt\"\npassword_file = \"/x\"\nat_least = \"critical\""),
+            hook("ops", url) + &hook("ops-2", "url = \"http://127.0.0.1:1/\""),
+            hook("ops", "url = \"http://hooks.example/\"\nallow_unencrypted = true"),
+        ] {
+            Config::parse(&good).unwrap_or_else(|error| panic!("{good}{error:#}"));
+        }
+        for (bad, part) in [
+            (mail("server = \"mail.example\""), "server must be name or address and port"),
+            (mail("server = \"a b:1\""), "server must be name or address and port"),
+            (mail("encryption = \"ssl\""), "encryption"),
+            (mail("encryption = \"none\""), "[mail]: encryption = \"none\" would let everybody"),
+            (
+                mail("encryption = \"none\"\nallow_unencrypted = true\nuser = \"a\"\npassword_file = \"/x\""),
+                "a password is not sent unencrypted",
+            ),
+            (mail("user = \"a\""), "user and password_file go together"),
+            (mail("password = \"a\""), "password"),
+            (mail("user = \"a\"\npassword_file = \"x\""), "password_file must be an absolute path"),
+            (mail("at_least = \"bad\""), "at_least"),
+            (mail("").replace("ops@example.com", "ops"), "\"ops\" is no mail address"),
+            (mail("").replace("ops@example.com", "a@b.c\\r\\nBcc: d@e.f"), "is no mail address"),
+            (mail("").replace("\"ops@example.com\"", ""), "to must hold 1 to 50 addresses"),
+            (hook("mail", url), "name \"mail\" must"),
+            (hook("a b", url), "name \"a b\" must"),
+            (hook("ops", url) + &hook("ops", url), "name \"ops\" must"),
+            (hook("ops", "url = \"ftp://x\""), "a URL begins with https://"),
+            (hook("ops", "url = \"https://a:b@x/\""), "a password does not belong into the URL"),
+            (hook("ops", "url = \"http://hooks.example\""), "[[webhook]] ops: url with http:// would let"),
+            (hook("ops", &format!("{url}\nca_file = \"x\"")), "ca_file must be an absolute path"),
+            ("portal_url = \"http://cs.example\"".to_owned(), "portal_url must begin with https://"),
+        ] {
+            assert!(refused(&bad).contains(part), "{bad}{}", refused(&bad));
+        }
     }
 }

@@ -23,11 +23,13 @@ mod authority;
 pub mod commands;
 mod config;
 mod fleet;
+mod notify;
 mod rule;
 mod server;
 mod state;
 mod store;
 
 pub use config::{Config, DEFAULT_PATH};
+pub use notify::settings;
 pub use server::{Environment, serve};
 pub use state::PASSPHRASE_FILE;

@@ -23,7 +23,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use crate::fleet::{self, Attendance};
 use crate::store::{Store, schema};
-use crate::{access, state, store};
+use crate::{access, notify, state, store};
 use agent::heartbeat;
 use anyhow::{Context, Result};
 use changes::Changes;
@@ -160,6 +160,10 @@ pub async fn serve(
     tasks.spawn(keep_systemd_informed());
     tasks.spawn(fleet::watch(shared.clone()));
     tasks.spawn(fleet::dispatch(shared.clone()));
+    let delivering = notify::start(&shared).await?;
+    let renewing = tokio::spawn(identity.clone().keep_new(shared.environment.clock));
+    let watchdog = tokio::spawn(keep_systemd_informed());
+    let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     notify(&[NotifyState::Ready]);
     tokio::select! {
@@ -169,6 +173,10 @@ pub async fn serve(
     notify(&[NotifyState::Stopping]);
     tasks.abort_all();
     shared.stopping.send_replace(true);
+    drop(delivering);
+    renewing.abort();
+    watchdog.abort();
+    let _ = stopping.send(true);
     let _ = timeout(STOP_LIMIT, async { while connections.join_next().await.is_some() {} }).await;
     tracing::info!("stopped");
     Ok(())

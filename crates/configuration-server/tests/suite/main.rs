@@ -4,6 +4,7 @@ mod errors;
 mod in_between;
 mod killed;
 mod life;
+mod notify;
 mod people;
 mod secrets;
 mod support;
