@@ -91,9 +91,7 @@ fn a_receiver_without_an_end_does_not_hold_a_message_for_longer_than_its_limit()
 #[test]
 fn a_receiver_that_hangs_slows_nothing_else() {
     let cs = Cs::start(&(mail(serving(silent)) + &hook(serving(silent), "http")));
-    for number in 0..200 {
-        cs.happens("critical", &format!("number {number}"));
-    }
+    cs.happen("critical", (0..200).map(|number| format!("number {number}")));
     let sending = || {
         let sql = "SELECT count(*) FROM delivery WHERE sending IS NOT NULL";
         let count: i64 = cs.store().query_row(sql, [], |row| row.get(0)).unwrap();

@@ -4,7 +4,7 @@ use crate::support::{folder, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use registration::server::Server;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::{Value, json};
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
@@ -197,17 +197,28 @@ impl Cs {
         store
     }
 
-    /// Lets something happen, as another program would that writes into the store.
+    /// Lets something happen, as another program would that writes into the store; the number of the event.
     pub(super) fn happens(&self, severity: &str, what: &str) -> i64 {
-        let store = self.store();
-        store
-            .execute(
-                "INSERT INTO event (time, severity, kind, object, what, cause, next) \
-                 VALUES (?, ?, 'test-kind', 'mt01', ?, 'a cause', 'a remedy')",
-                params![(configuration_server::Environment::host().clock)(), severity, what],
-            )
-            .unwrap();
-        store.last_insert_rowid()
+        self.happen(severity, std::iter::once(what.to_owned()))
+    }
+
+    /// Lets all this happen at once; the number of the last event.
+    pub(super) fn happen(&self, severity: &str, all: impl Iterator<Item = String>) -> i64 {
+        let mut store = self.store();
+        let transaction = store.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        for what in all {
+            let now = (configuration_server::Environment::host().clock)();
+            transaction
+                .execute(
+                    "INSERT INTO event (time, severity, kind, object, what, cause, next) \
+                     VALUES (?, ?, 'test-kind', 'mt01', ?, 'a cause', 'a remedy')",
+                    params![now, severity, what],
+                )
+                .unwrap();
+        }
+        let last = transaction.last_insert_rowid();
+        transaction.commit().unwrap();
+        last
     }
 }
 
