@@ -9,9 +9,9 @@
 //! finds again: the passphrase, and the key that signs. `store` is SQLite on threads of its own: hosts, certificates,
 //! failed attempts by address, and an audit of everything that was asked for. `rule` decides who a host is, without
 //! looking anywhere: a new one, one that comes back, or a copy of another. `fleet` is what registered hosts tell, or that
-//! they tell nothing any more: items, alerts, events. `server` is TLS, HTTP and the routes, and
-//! [`commands`] what is typed on the server itself; those open the store by themselves and work while the server does
-//! not run.
+//! they tell nothing any more: items, alerts, events. `notify` delivers events by mail and webhook. `server` is TLS, HTTP
+//! and the routes, and [`commands`] what is typed on the server itself; those open the store by themselves and work while
+//! the server does not run.
 //!
 //! What must hold: an answer that says "registered" is sent only after the host is on the disk. A certificate counts
 //! only as long as the store says so, which is asked at each request. A guess at the passphrase costs one handshake,

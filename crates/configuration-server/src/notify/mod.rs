@@ -181,8 +181,8 @@ impl Sender {
     }
 }
 
-/// Begins to deliver; it ends when what is returned is dropped.
-pub(crate) async fn start(shared: &Arc<Shared>) -> Result<JoinSet<()>> {
+/// Begins to deliver, by a task for each channel.
+pub(crate) async fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) -> Result<()> {
     let channels = Channel::all(&shared.config);
     let names: Vec<String> = channels.iter().map(|channel| channel.name().to_owned()).collect();
     let now = shared.now();
@@ -195,10 +195,9 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<JoinSet<()>> {
         })
         .await?;
     let sender = Sender::new(&shared.config, shared.authority.fingerprint().as_ref());
-    let mut tasks = JoinSet::new();
     for channel in channels {
         tracing::info!(channel = channel.name(), "events are delivered to {}", channel.destination());
         tasks.spawn(attend(shared.clone(), sender.clone(), channel));
     }
-    Ok(tasks)
+    Ok(())
 }

@@ -160,10 +160,7 @@ pub async fn serve(
     tasks.spawn(keep_systemd_informed());
     tasks.spawn(fleet::watch(shared.clone()));
     tasks.spawn(fleet::dispatch(shared.clone()));
-    let delivering = notify::start(&shared).await?;
-    let renewing = tokio::spawn(identity.clone().keep_new(shared.environment.clock));
-    let watchdog = tokio::spawn(keep_systemd_informed());
-    let (stopping, stopped) = watch::channel(false);
+    notify::start(&shared, &mut tasks).await?;
     let mut connections = JoinSet::new();
     notify(&[NotifyState::Ready]);
     tokio::select! {
@@ -173,10 +170,6 @@ pub async fn serve(
     notify(&[NotifyState::Stopping]);
     tasks.abort_all();
     shared.stopping.send_replace(true);
-    drop(delivering);
-    renewing.abort();
-    watchdog.abort();
-    let _ = stopping.send(true);
     let _ = timeout(STOP_LIMIT, async { while connections.join_next().await.is_some() {} }).await;
     tracing::info!("stopped");
     Ok(())

@@ -198,13 +198,6 @@ pub(crate) fn newest(connection: &Connection, query: &Query) -> Result<Vec<Event
     events.collect()
 }
 
-/// Events after the one of this number, the oldest first.
-pub(crate) fn after(connection: &Connection, id: i64, limit: u32) -> Result<Vec<Event>> {
-    let sql = format!("{SELECT} WHERE id > ? ORDER BY id LIMIT ?");
-    let mut statement = connection.prepare_cached(&sql)?;
-    statement.query_map(params![id, limit], event)?.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +236,5 @@ mod tests {
         assert_eq!(all[1].what, "no longer: it is not connected");
         let bad = newest(&connection, &Query { at_least: Some(Critical), limit: 10, ..Query::default() });
         assert_eq!(bad.unwrap().len(), 1);
-        let later = after(&connection, all[2].id, 10).unwrap();
-        assert_eq!(later.iter().map(|event| event.time).collect::<Vec<_>>(), [4, 6]);
     }
 }
