@@ -26,6 +26,7 @@ const PACKAGES: [(&str, &str); 19] = [
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
     ("squashfs-tools", "mksquashfs"),
+    ("strace", "strace"),
     ("xfsprogs", "mkfs.xfs"),
 ];
 

@@ -7,7 +7,7 @@ use crate::authority::Authority;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::server::now;
 use crate::store::{audit, hosts, schema};
-use crate::{Environment, server, state};
+use crate::{Environment, backup, server, state};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
@@ -17,7 +17,7 @@ pub use notify::NotifyCommand;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 pub use user::UserCommand;
@@ -63,6 +63,22 @@ pub enum Command {
     /// The channels that events are delivered to
     #[command(subcommand)]
     Notify(NotifyCommand),
+    /// Write everything that this server is into one file, also while it runs. Keep it as safe as a key: it holds one
+    Backup {
+        /// The file; it must not exist.
+        file: PathBuf,
+        /// Replace a file that exists.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Become what a backup holds; the server must not run. What there is now is kept beside it
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// What was asked for, from where, and what came of it, the newest first
     Audit {
         /// At most so many.
@@ -98,6 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Command::Revoke { host, yes }) => revoke(&mut store(&config)?, host, *yes),
         Some(Command::User(command)) => user::run(&config, command),
         Some(Command::Notify(command)) => notify::run(&config, command),
+        Some(Command::Backup { file, yes }) => backup(&config, file, *yes),
+        Some(Command::Restore { file, yes }) => restore(&config, file, *yes),
         Some(Command::Audit { limit, json }) => list_audit(&store(&config)?, *limit, *json),
     }
 }
@@ -151,6 +169,10 @@ fn passphrase(config: &Config, command: PassphraseCommand) -> Result<()> {
 
 /// What the first start makes belongs to the server's user, so no command makes it.
 fn ensure_started(config: &Config) -> Result<()> {
+    ensure!(
+        !backup::is_pending(&config.state_folder),
+        "a restore was cut short; type it again, or start the server, to complete it"
+    );
     let path = config.store();
     ensure!(
         path.exists(),
@@ -158,6 +180,40 @@ fn ensure_started(config: &Config) -> Result<()> {
          master-target-configserver",
         path.display()
     );
+    Ok(())
+}
+
+fn backup(config: &Config, file: &Path, replace: bool) -> Result<()> {
+    ensure_started(config)?;
+    let length = backup::create(config, file, replace, now())?;
+    println!(
+        "{}: {} KiB, with the key of the authority; keep it as safe as that",
+        file.display(),
+        length.div_ceil(1024)
+    );
+    Ok(())
+}
+
+fn restore(config: &Config, file: &Path, yes: bool) -> Result<()> {
+    let folder = &config.state_folder;
+    let prepared = backup::prepare(folder, file, now())?;
+    let question = format!(
+        "Become what the backup of {} holds? Hosts, users, jobs and policies of now count no more; they are kept in {}",
+        time::format(prepared.made),
+        folder.display()
+    );
+    let agreed = !config.store().exists() || yes || agreed(&question).unwrap_or(false);
+    if !agreed {
+        prepared.give_up();
+        bail!("nothing was done; give --yes to restore without being asked");
+    }
+    let when = time::format(prepared.made);
+    let kept = prepared.commit(now())?;
+    println!("restored from the backup of {when}");
+    if let Some(kept) = kept {
+        println!("what was there before is in {}; remove it when it is not needed", kept.display());
+    }
+    println!("start the server now: systemctl start master-target-configserver");
     Ok(())
 }
 

@@ -20,6 +20,7 @@
 
 mod access;
 mod authority;
+mod backup;
 pub mod commands;
 mod config;
 mod fleet;

@@ -1,14 +1,18 @@
 //! The state folder: what the first start makes, and the passphrase.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use block_device::durable_file;
 use control_api::registration::Passphrase;
 use rand_core::OsRng;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Name of the file that holds the passphrase.
 pub const PASSPHRASE_FILE: &str = "connection.passphrase";
+
+/// Name of the file that the server locks while it runs.
+const LOCK_FILE: &str = "lock";
 
 /// Makes the folder when it is missing.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
@@ -48,11 +52,45 @@ pub(crate) fn rotate_passphrase(folder: &Path) -> Result<Passphrase> {
 }
 
 /// Root may type a command; the server, which runs as another user, has to read what it wrote.
-fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
+pub(crate) fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()> {
     let (owner, own) = (std::fs::metadata(folder)?, std::fs::metadata(path)?);
     match (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
         true => Ok(()),
         false => chown(path, Some(owner.uid()), Some(owner.gid())),
+    }
+}
+
+/// The state folder of one program that serves or restores, for as long as this lives.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it, unless another program has it.
+    pub(crate) fn take(folder: &Path) -> Result<Lock> {
+        let path = folder.join(LOCK_FILE);
+        let open = || {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            give_to_owner_of(folder, &path)?;
+            Ok::<File, std::io::Error>(file)
+        };
+        let file = open().with_context(|| format!("cannot open {}; look at its owner", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "{}: another mt-configserver works here; stop it first (systemctl stop master-target-configserver)",
+                folder.display()
+            ),
+            Err(TryLockError::Error(cause)) => {
+                Err(cause).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
     }
 }
 
@@ -74,6 +112,16 @@ mod tests {
         assert_ne!(rotate_passphrase(folder.path()).unwrap(), first);
         assert_ne!(passphrase(folder.path()).unwrap(), first);
         assert_eq!(std::fs::metadata(file(folder.path())).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_state_folder_is_of_one_program_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
+        let Err(error) = Lock::take(folder.path()) else { panic!("it was taken twice") };
+        assert!(error.to_string().contains("systemctl stop"), "{error}");
+        drop(lock);
+        Lock::take(folder.path()).unwrap();
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use crate::fleet::{self, Attendance};
 use crate::store::{Store, schema};
-use crate::{access, notify, state, store};
+use crate::{access, backup, notify, state, store};
 use agent::heartbeat;
 use anyhow::{Context, Result};
 use changes::Changes;
@@ -138,6 +138,10 @@ pub async fn serve(
 ) -> Result<()> {
     state::make_folder(&config.state_folder)?;
     let now = (environment.clock)();
+    let lock = state::Lock::take(&config.state_folder)?;
+    if backup::complete(&config.state_folder, &lock, now)?.is_some() {
+        tracing::warn!("a restore that was cut short is complete now");
+    }
     let authority = Authority::open(&config.state_folder, now)?;
     if state::ensure_passphrase(&config.state_folder)? {
         tracing::info!("a passphrase was made; mt-configserver passphrase show prints it");
@@ -172,6 +176,7 @@ pub async fn serve(
     shared.stopping.send_replace(true);
     let _ = timeout(STOP_LIMIT, async { while connections.join_next().await.is_some() {} }).await;
     tracing::info!("stopped");
+    drop(lock);
     Ok(())
 }
 

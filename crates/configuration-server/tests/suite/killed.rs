@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const ROUNDS: u32 = 6;
 
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     /// SIGKILL.
@@ -21,7 +21,7 @@ impl Drop for Running {
     }
 }
 
-fn start(state: &std::path::Path, server: &Server) -> Running {
+pub(crate) fn start(state: &std::path::Path, server: &Server) -> Running {
     let mut command = command(state, &[]);
     let config = state.join("configserver.toml");
     let text = format!("state_folder = {state:?}\nlisten = \"127.0.0.1:{}\"\n", server.port);
@@ -32,12 +32,16 @@ fn start(state: &std::path::Path, server: &Server) -> Running {
     running
 }
 
+/// A port of this machine that nobody uses.
+pub(crate) fn free() -> Server {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    Server { address: "127.0.0.1".into(), port: free.local_addr().unwrap().port() }
+}
+
 #[test]
 fn no_host_that_was_told_it_is_registered_is_forgotten() {
     let (state, machines) = (folder(), folder());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = Server { address: "127.0.0.1".into(), port: free.local_addr().unwrap().port() };
-    drop(free);
+    let server = free();
     let (accepted, next) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicU32::new(1)));
     for round in 0..ROUNDS {
         let running = start(state.path(), &server);

@@ -147,6 +147,12 @@ BEGIN
     DELETE FROM session WHERE user = new.id;
 END;
 
+-- When this store was brought back from a backup, and when that was made.
+CREATE TABLE restored (
+    time INTEGER NOT NULL,
+    made INTEGER NOT NULL
+) STRICT;
+
 -- How far the events have been delivered to each channel: mail or a webhook.
 CREATE TABLE delivery (
     channel TEXT PRIMARY KEY,
