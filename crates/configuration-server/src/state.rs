@@ -62,7 +62,14 @@ pub(crate) fn give_to_owner_of(folder: &Path, path: &Path) -> std::io::Result<()
 
 /// The state folder of one program that serves or restores, for as long as this lives.
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// A program that is being started at this moment may still have the file open, so closing it is not enough.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -82,7 +89,7 @@ impl Lock {
         };
         let file = open().with_context(|| format!("cannot open {}; look at its owner", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => bail!(
                 "{}: another mt-configserver works here; stop it first (systemctl stop master-target-configserver)",
                 folder.display()

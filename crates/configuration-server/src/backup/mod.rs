@@ -9,10 +9,12 @@
 //! one rename decides; what is left to do after it can be done again and again, and is completed by the next start or
 //! restore if this one was cut short. So a crash leaves the old state or the new one.
 
+mod adopt;
 mod archive;
 mod create;
 mod restore;
 
+pub(crate) use adopt::adopt;
 pub(crate) use create::create;
 pub(crate) use restore::{complete, is_pending, prepare};
 

@@ -4,6 +4,7 @@ use super::agent::{Begun, registration};
 use super::limits::Place;
 use super::tls::Identity;
 use super::{ACCEPT_PAUSE, Shared};
+use crate::backup;
 use crate::store::hosts;
 use axum::Router;
 use control_api::registration::{EXPORTER_LABEL, EXPORTER_LENGTH};
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::CertificateDer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -118,6 +120,11 @@ async fn attend(
         Ok(peer) => Arc::new(peer),
         Err(error) => return tracing::warn!("closed: {error}"),
     };
+    if let Some(certificate) = presented(&stream)
+        && let Err(error) = backup::adopt(&shared, certificate, peer.address).await
+    {
+        return tracing::error!("closed: {error:#}");
+    }
     let host = match peer.host(&shared).await {
         Ok(host) => host,
         Err(error) => return tracing::error!("closed: {error:#}"),
@@ -165,6 +172,11 @@ fn ended(served: hyper::Result<()>) {
     if let Err(error) = served {
         tracing::debug!("{error}");
     }
+}
+
+fn presented(stream: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    Some(chain.first()?.clone().into_owned())
 }
 
 fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr) -> Result<Peer, rustls::Error> {

@@ -4,6 +4,7 @@ use crate::killed;
 use crate::support::{ConfigurationServer, Portal, command, folder, host, hosts, register};
 use configuration_server::Environment;
 use control_api::ErrorCode;
+use control_api::registration::{Host, HostKind};
 use registration::{Error, renew};
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,7 +64,7 @@ fn code(error: Error) -> ErrorCode {
 
 #[test]
 fn a_restored_server_is_the_one_that_hosts_have_registered_with() {
-    let (state, elsewhere, one, two) = (folder(), folder(), folder(), folder());
+    let (state, elsewhere, one, two, three) = (folder(), folder(), folder(), folder(), folder());
     let file = elsewhere.path().join("backup");
     let cs = ConfigurationServer::start(state.path());
     let port = cs.server.port;
@@ -71,10 +72,15 @@ fn a_restored_server_is_the_one_that_hosts_have_registered_with() {
     let password = fs::read_to_string(state.path().join("administrator.password")).unwrap();
     let session = Portal::new(&cs.server).log_in("admin", password.trim()).1;
     let passphrase = cs.passphrase();
+    let agent = Host { kind: HostKind::SourceAgent, ..host(3, 3) };
+    let third = cs.register(&agent, three.path()).unwrap().registration;
     backup(state.path(), &file);
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "something was left behind");
     cs.register(&host(2, 2), two.path()).unwrap();
+    // Twice, so that the backup knows neither the certificate that it has nor the one before.
+    renew(three.path(), agent.clone()).unwrap();
+    renew(three.path(), agent.clone()).unwrap();
     drop(cs);
     fs::remove_dir_all(state.path()).unwrap();
     fs::create_dir(state.path()).unwrap();
@@ -83,6 +89,8 @@ fn a_restored_server_is_the_one_that_hosts_have_registered_with() {
     // It registers nothing: the host takes it for the same server, and is taken for the same host.
     let renewed = renew(one.path(), host(1, 1)).unwrap();
     assert_eq!((renewed.host_id, renewed.authority), (first.host_id, first.authority));
+    assert_eq!(renew(three.path(), agent.clone()).unwrap().host_id, third.host_id);
+    assert!(cs.outcomes().contains(&"known again".to_owned()));
     // Of this one the backup knows nothing.
     let unknown = renew(two.path(), host(2, 2)).unwrap_err();
     assert!(unknown.to_string().contains("restored from a backup"), "{unknown}");
