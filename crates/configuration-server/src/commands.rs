@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use control_api::registration::Hex;
 use control_api::time;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use notify::NotifyCommand;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
@@ -21,6 +22,9 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 pub use user::UserCommand;
+
+/// Files that the server may have open: all connections that it takes, and what it reads.
+const OPEN_FILES: u64 = 8192;
 
 /// Knows the master targets and source agents, and signs their certificates. Without a command it serves them.
 #[derive(Debug, Parser)]
@@ -122,6 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn serve(config: Config) -> Result<()> {
     start_log(&config.log);
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -140,6 +145,16 @@ fn serve(config: Config) -> Result<()> {
         };
         server::serve(config, Environment::host(), listener, stop).await
     })
+}
+
+/// Hundreds of hosts have a few connections each, and the soft limit is for a thousand files. Without more the server
+/// works, for fewer hosts.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES), hard));
+    if let Err(error) = raised {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
 }
 
 /// The journal of systemd adds the time by itself.

@@ -1,5 +1,6 @@
 //! A configuration server and the hosts that register with it, over real sockets.
 
+mod agents;
 mod backup;
 mod errors;
 mod in_between;

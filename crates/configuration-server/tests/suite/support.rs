@@ -26,11 +26,21 @@ impl ConfigurationServer {
     }
 
     pub(crate) fn with(state: &Path, port: u16, environment: Environment) -> ConfigurationServer {
+        ConfigurationServer::configured(state, port, environment, "")
+    }
+
+    /// With these lines in its configuration.
+    pub(crate) fn configured(
+        state: &Path,
+        port: u16,
+        environment: Environment,
+        lines: &str,
+    ) -> ConfigurationServer {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let config = Config::parse(&format!("state_folder = {state:?}\n")).unwrap();
+        let config = Config::parse(&format!("state_folder = {state:?}\n{lines}")).unwrap();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let stopped = async move { drop(stopped.await) };
@@ -165,6 +175,12 @@ impl Portal {
     pub(crate) fn get(&self, path: &str, token: &str) -> (u16, Value) {
         let request = self.agent.get(format!("{}{path}", self.base));
         answered(request.header("authorization", format!("Bearer {token}")).call().unwrap())
+    }
+
+    /// Sends this to a path, in the session with this token.
+    pub(crate) fn post(&self, path: &str, token: &str, body: &Value) -> Result<(u16, Value), ureq::Error> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        Ok(answered(request.header("authorization", format!("Bearer {token}")).send_json(body)?))
     }
 
     pub(crate) fn who(&self, token: &str) -> (u16, Value) {
