@@ -82,7 +82,7 @@ impl Credentials {
     }
 }
 
-/// Begins a session. The failure counts against the address, until the password was right.
+/// Begins a session. The failure counts against the address, and the user there, until the password was right.
 pub(crate) async fn log_in(
     shared: &Arc<Shared>,
     address: IpAddr,
@@ -95,8 +95,14 @@ pub(crate) async fn log_in(
     let begun = shared
         .store
         .with(move |connection| {
-            let admitted = attempts::begin(connection, now, &key)?;
-            Ok((admitted, users::credentials(connection, &wanted)?))
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let admitted = attempts::begin(&transaction, now, &key)?;
+            let known = users::credentials(&transaction, &wanted)?;
+            if let (Ok(()), Some(known)) = (&admitted, &known) {
+                attempts::begin_as(&transaction, now, &key, known.id)?;
+            }
+            transaction.commit()?;
+            Ok((admitted, known))
         })
         .await;
     let (admitted, known) = begun.map_err(|error| internal(&error))?;
@@ -138,7 +144,7 @@ async fn begin(
             if still.as_ref() != Some(&user) {
                 return Ok(false);
             }
-            attempts::succeeded(&transaction, &counted)?;
+            attempts::logged_in(&transaction, now, &counted, user.id)?;
             let address = address.to_string();
             sessions::add(
                 &transaction,

@@ -37,6 +37,45 @@ pub(crate) fn log_in(address: IpAddr) -> String {
     format!("{LOG_IN}{}", counted(address))
 }
 
+/// What log-ins as one user from this address are counted as, beside all log-ins from there.
+fn log_in_as(counted: &str, user: i64) -> String {
+    format!("{counted} user {user}")
+}
+
+/// Counts a log-in as this user, which [`begin`] has let through, for the user alone.
+pub(crate) fn begin_as(connection: &Connection, now: Time, counted: &str, user: i64) -> Result<()> {
+    connection
+        .execute(
+            "INSERT INTO attempt (address, failures, last, locked_until, refused) VALUES (?1, 1, ?2, 0, 0) \
+             ON CONFLICT (address) DO UPDATE SET failures = iif(?2 - last < ?3, failures + 1, 1), last = ?2",
+            params![log_in_as(counted, user), now, FORGOTTEN],
+        )
+        .map(drop)
+}
+
+/// Forgets the failures of a user who has logged in from this address, and those alone: with a password of his own nobody
+/// may go on guessing that of another.
+pub(crate) fn logged_in(connection: &Connection, now: Time, counted: &str, user: i64) -> Result<()> {
+    let failures = |key: &str| {
+        let sql = "SELECT failures FROM attempt WHERE address = ?";
+        Ok::<u32, rusqlite::Error>(
+            connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0),
+        )
+    };
+    let own = log_in_as(counted, user);
+    let left = failures(counted)?.saturating_sub(failures(&own)?);
+    succeeded(connection, &own)?;
+    if left == 0 {
+        return succeeded(connection, counted);
+    }
+    connection
+        .execute(
+            "UPDATE attempt SET failures = ?, locked_until = ?, refused = 0 WHERE address = ?",
+            params![left, now + lock(left), counted],
+        )
+        .map(drop)
+}
+
 /// An address that is locked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Locked {
@@ -138,6 +177,33 @@ mod tests {
             assert_eq!(begin(&connection, round, "a").unwrap(), Ok(()));
             succeeded(&connection, "a").unwrap();
         }
+    }
+
+    #[test]
+    fn who_logs_in_is_forgiven_and_cannot_go_on_guessing_the_password_of_another() {
+        let (_folder, connection) = store();
+        let key = log_in("10.0.0.5".parse().unwrap());
+        let fails = |user| {
+            begin(&connection, 1, &key).unwrap().map(|()| begin_as(&connection, 1, &key, user).unwrap())
+        };
+        // Mistakes of his own, again and again.
+        for _ in 0..10 {
+            (0..FREE).for_each(|_| fails(1).unwrap());
+            logged_in(&connection, 1, &key, 1).unwrap();
+        }
+        // Guesses at the password of another, with log-ins of his own in between.
+        for guess in 1..=FREE {
+            fails(2).unwrap();
+            if guess < FREE {
+                fails(1).unwrap();
+                logged_in(&connection, 1, &key, 1).unwrap();
+            }
+        }
+        assert!(fails(2).is_err());
+        logged_in(&connection, 1, &key, 1).unwrap();
+        assert_eq!(begin(&connection, 1, &key).unwrap(), Err(Locked { seconds: 30, first: true }));
+        logged_in(&connection, 1, &key, 2).unwrap();
+        assert_eq!(begin(&connection, 1, &key).unwrap(), Ok(()));
     }
 
     #[test]
