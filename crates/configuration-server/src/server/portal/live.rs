@@ -60,6 +60,7 @@ async fn tell(
 ) {
     let mut changes = shared.changes.watch();
     let mut known = *changes.borrow_and_update();
+    let mut stopped = shared.stopped();
     let mut next = Some(Bytes::from_static(b"retry: 3000\n\n"));
     loop {
         if let Some(event) = next.take()
@@ -69,6 +70,7 @@ async fn tell(
         }
         next = tokio::select! {
             () = page.closed() => return,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
             changed = told(&mut changes, &mut known) => Some(changed),
             () = tokio::time::sleep(SIGN_OF_LIFE) => Some(Bytes::from_static(b": here\n\n")),
         };
@@ -106,5 +108,24 @@ impl HttpBody for Events {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_stops_waits_for_no_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, _) = Shared::test(folder.path());
+        let (sender, mut page) = mpsc::channel(1);
+        let place = PLACES.try_acquire().unwrap();
+        let telling = tokio::spawn(tell(shared.clone(), HeaderMap::new(), sender, place));
+        assert_eq!(page.recv().await.unwrap(), "retry: 3000\n\n");
+        shared.stopping.send_replace(true);
+        let end = tokio::time::timeout(Duration::from_secs(5), page.recv()).await;
+        assert_eq!(end.expect("it goes on"), None);
+        telling.await.unwrap();
     }
 }
