@@ -87,7 +87,7 @@ impl Channel {
     /// Events in one message at most.
     fn most(&self) -> u32 {
         match self {
-            Channel::Mail(_) => 250,
+            Channel::Mail(_) => 1000,
             Channel::Webhook(_) => 100,
         }
     }

@@ -18,7 +18,7 @@ const SENTENCE: usize = 600;
 /// Events of a digest that are told in full; the others have a line.
 const IN_FULL: usize = 25;
 /// Characters of such a line.
-const LINE: usize = 200;
+const LINE: usize = 140;
 
 /// One line of at most `limit` characters, with an ellipsis when something was left out.
 pub(crate) fn clean(text: &str, limit: usize) -> String {
@@ -193,7 +193,7 @@ pub(super) mod tests {
     #[test]
     fn the_largest_digest_of_the_longest_texts_has_an_end() {
         let long = "\u{1f525}".repeat(100_000);
-        let all: Vec<Due> = (1..=250)
+        let all: Vec<Due> = (1..=1000)
             .map(|id| {
                 let mut due = due(id, Severity::Critical, &long);
                 due.event.cause = long.clone();
@@ -202,7 +202,7 @@ pub(super) mod tests {
                 due
             })
             .collect();
-        assert!(body(&all, None).len() < 400_000, "{}", body(&all, None).len());
+        assert!(body(&all, None).len() < 800_000, "{}", body(&all, None).len());
         assert_eq!(subject(&all).chars().count(), SUBJECT);
     }
 
