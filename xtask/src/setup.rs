@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 19] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("dosfstools", "mkfs.vfat"),
