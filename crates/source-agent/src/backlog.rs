@@ -7,7 +7,7 @@
 //!
 //! Places in the backlog are counted in bytes since it was opened, over all segments.
 
-use change_stream::{Frame, HEADER_SIZE, MAX_DATA};
+use change_stream::{Frame, HEADER_SIZE, MAX_DATA, MAX_TEXT};
 use disk::{Access, ByteRange, Bytes, Disk, File, Folder, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -233,6 +233,12 @@ impl Backlog {
         segments.flat_map(|segment| segment.touched.iter().copied())
     }
 
+    /// The files that hold the frames from a sequence number on, and their lengths.
+    pub(crate) fn files_from(&self, sequence: u64) -> Vec<(Arc<dyn File>, u64)> {
+        let segments = self.segments.iter().filter(|segment| segment.last >= sequence);
+        segments.map(|segment| (segment.file.clone(), segment.length)).collect()
+    }
+
     /// Place of a frame that is held, or the end for the next one.
     pub(crate) fn locate(&self, sequence: u64) -> Result<u64> {
         let Some(segment) =
@@ -397,6 +403,45 @@ pub(crate) fn front_frame(bytes: &[u8]) -> Option<(usize, u64)> {
     let outline = change_stream::outline(header).ok()?;
     let number = payload.first_chunk::<8>()?;
     (outline.length <= bytes.len()).then(|| (outline.length, u64::from_le_bytes(*number)))
+}
+
+/// The number of the first bookmark of this name from a sequence number on, in a good segment.
+pub(crate) fn find_bookmark(file: &Arc<dyn File>, length: u64, name: &str, from: u64) -> Result<Option<u64>> {
+    /// No bookmark is longer.
+    const LONGEST: usize = HEADER_SIZE + 64 + 2 * (MAX_TEXT + 2);
+    let (mut at, mut candidates) = (0, Vec::new());
+    walk(file, length, |frame, number| {
+        if number >= from && frame <= LONGEST {
+            candidates.push((at, frame, number));
+        }
+        at += frame as u64;
+        true
+    })?;
+    for (at, frame, number) in candidates {
+        let mut bytes = vec![0; frame];
+        file.read_at(Bytes(at), &mut bytes)?;
+        if matches!(decode(&bytes), Some(Frame::Bookmark { name: found, .. }) if found == name) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+fn decode(mut bytes: &[u8]) -> Option<Frame> {
+    let mut decoder = change_stream::Decoder::new();
+    loop {
+        if let Some(frame) = decoder.next().ok()? {
+            return Some(frame);
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        let buffer = decoder.read_buffer();
+        let length = buffer.len().min(bytes.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        decoder.advance(length);
+        bytes = &bytes[length..];
+    }
 }
 
 /// Calls `visit` with length and number of each frame of a good segment, until it returns false.

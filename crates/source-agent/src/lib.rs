@@ -33,4 +33,4 @@ pub use job::{Job, JobDone};
 pub use sender::{Action, Event, Notice, Progress, Scan, Sender, SenderConfig, Stage, Status};
 pub use splitter::{Clock, SplitterDisk};
 pub use state::BootId;
-pub use tracker::{Change, Found, Place, Standing, SyncStart, Ticket, Tracker, TrackerConfig};
+pub use tracker::{Change, Found, Place, Sought, Standing, SyncStart, Ticket, Tracker, TrackerConfig};

@@ -98,6 +98,7 @@ fn check(teller: &Teller, job: &Job) -> Result<String, End> {
         let checks: Vec<_> = preflight::all().filter(|check| check.group == group).collect();
         let report = preflight::run(&machine, &checks);
         job.detail(&in_words(&report));
+        job.end(report.count(Verdict::Failed) == 0);
         all.rows.extend(report.rows);
     }
     let count = |verdict| all.count(verdict);

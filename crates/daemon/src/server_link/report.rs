@@ -46,7 +46,7 @@ impl Reports {
         target: &Arc<MasterTarget>,
         runtime: &Handle,
     ) -> (Option<RetentionStatus>, Vec<ItemReport>) {
-        let asked = runtime.block_on(timeout(PATIENCE, status(target)));
+        let asked = runtime.block_on(async { timeout(PATIENCE, status(target)).await });
         if let Ok(Some(found)) = asked {
             self.state().last = Some(found);
         }
@@ -63,7 +63,7 @@ impl Reports {
             if known == Some(newest) || item.newest_point.is_none() {
                 continue;
             }
-            let found = runtime.block_on(timeout(PATIENCE, bookmarks(target, &item.name)));
+            let found = runtime.block_on(async { timeout(PATIENCE, bookmarks(target, &item.name)).await });
             if let Ok(Some(points)) = found {
                 self.state().known.insert(item.name.clone(), (newest, points));
             }

@@ -109,13 +109,19 @@ impl Source {
         name: &str,
         port: u16,
     ) -> transport::Result<Source> {
-        let tls = ClientTls::load(&TlsFiles {
+        let files = TlsFiles {
             certificate: certificates.certificate(name),
             key: certificates.key(name),
             ca: certificates.ca(),
-        })?;
+        };
+        Source::connect_with(&files, "target.example", port).await
+    }
+
+    /// Connects with these files to a master target of this name.
+    pub(crate) async fn connect_with(files: &TlsFiles, target: &str, port: u16) -> transport::Result<Source> {
+        let tls = ClientTls::load(files)?;
         let socket = transport::connect(&format!("127.0.0.1:{port}"), SOON).await?;
-        let stream = tls.connect(socket, "target.example").await?;
+        let stream = tls.connect(socket, target).await?;
         let (read, write) = tokio::io::split(stream);
         Ok(Source {
             reader: FrameReader::new(read, "mtd"),

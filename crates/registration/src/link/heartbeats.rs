@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::register::now;
 use control_api::agent::{HEARTBEAT_PATH, HeartbeatReply, MAX_HEARTBEAT};
 use control_api::time::{SECOND, Time};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,14 @@ pub(super) fn patience(error: &Error, failures: u32) -> Duration {
 }
 
 fn beat(shared: &Shared, session: &Arc<Session>, line: &mut Line) -> Result<HeartbeatReply> {
-    let mut heartbeat = shared.embedder.heartbeat(shared.host(session)?);
+    let host = shared.host(session)?;
+    // A defect in what puts it together must not end the conversation.
+    let made = catch_unwind(AssertUnwindSafe(|| shared.embedder.heartbeat(host)));
+    let mut heartbeat = made.map_err(|_| Error::Machine {
+        object: "the heartbeat",
+        why: "a defect: it cannot be put together".to_owned(),
+        next: "report it with the log of this host",
+    })?;
     bounds::fit(&mut heartbeat);
     let length = serde_json::to_vec(&heartbeat).map_or(0, |text| text.len());
     if length > MAX_HEARTBEAT {

@@ -185,6 +185,11 @@ impl Hub {
         self.wait(Some(Instant::now() + longest), |state| (state.threads == 0).then_some(()));
     }
 
+    /// Whether nothing is to be done for a session any more.
+    pub(super) fn is_over(&self, session: &Arc<Session>) -> bool {
+        self.lock().over(session).is_some()
+    }
+
     /// False when the link stops before the time is over.
     pub(super) fn sleep(&self, time: Duration) -> bool {
         self.wait(Some(Instant::now() + time), |state| state.stopping.then_some(())).is_none()

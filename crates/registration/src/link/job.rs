@@ -183,6 +183,11 @@ impl Job {
         });
     }
 
+    /// The step that runs has ended, well or not; the job goes on.
+    pub fn end(&self, done: bool) {
+        self.change(|report| end_running(report, if done { StepState::Done } else { StepState::Failed }));
+    }
+
     /// What came of the step that runs.
     pub fn detail(&self, text: &str) {
         self.change(|report| {

@@ -4,6 +4,7 @@ use super::hub::{Hub, Wire};
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::register::{bad_answer, understood};
+use crate::server::Failure;
 use crate::server::connection::{Allowed, Connection, WORK_PATIENCE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ const KEPT: Duration = Duration::from_secs(120);
 /// may close a connection that is kept at any moment.
 pub(super) struct Line {
     kept: Option<Kept>,
+    hub: Hub,
     wire: Arc<Wire>,
 }
 
@@ -30,7 +32,7 @@ struct Kept {
 
 impl Line {
     pub(super) fn new(hub: &Hub) -> Line {
-        Line { kept: None, wire: hub.wire() }
+        Line { kept: None, hub: hub.clone(), wire: hub.wire() }
     }
 
     /// Sends a request and reads its answer, or why it is refused. `wait` is how long the server was asked to take.
@@ -52,8 +54,11 @@ impl Line {
         let (connection, reply) = match kept {
             Some(answered) => answered,
             None => {
+                self.go_on(session)?;
                 let mut connection = session.connect()?;
                 self.wire.set(connection.socket().ok());
+                // Whoever cuts wires from here on cuts this one.
+                self.go_on(session)?;
                 let reply = connection.exchange_within(path, Some(&body), false, allowed)?;
                 (connection, reply)
             }
@@ -65,5 +70,14 @@ impl Line {
                 .map_err(|cause| bad_answer(&server, cause.to_string()));
         }
         understood(&server, path, &reply)
+    }
+
+    /// An error when nothing is to be said for this session any more.
+    fn go_on(&self, session: &Arc<Session>) -> Result<()> {
+        let why = "the conversation ends".to_owned();
+        match self.hub.is_over(session) {
+            true => Err(Failure::NotHttp { address: session.server(), why }.into()),
+            false => Ok(()),
+        }
     }
 }

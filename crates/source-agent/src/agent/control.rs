@@ -83,11 +83,25 @@ impl Control {
         app_consistent: bool,
         group: Option<&str>,
     ) -> Result<u64> {
+        self.bookmark_after(name, app_consistent, group, || Ok(())).await
+    }
+
+    /// The same; `before` is called right before it is set, while applications are at rest.
+    pub(crate) async fn bookmark_after(
+        &self,
+        name: &str,
+        app_consistent: bool,
+        group: Option<&str>,
+        before: impl FnOnce() -> Result<()>,
+    ) -> Result<u64> {
         if name.is_empty() || name.len() > MAX_TEXT || group.is_some_and(|group| group.len() > MAX_TEXT) {
             bail!("a bookmark's name has 1 to {MAX_TEXT} bytes, its group at most as many");
         }
         let _alone = self.bookmarks.lock().await;
-        let set = |kind| Ok(self.tracker.bookmark(self.clock.now(), kind, name, group)?);
+        let set = |kind| {
+            before()?;
+            Ok(self.tracker.bookmark(self.clock.now(), kind, name, group)?)
+        };
         if !app_consistent {
             return set(BookmarkKind::CrashConsistent);
         }

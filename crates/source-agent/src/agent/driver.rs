@@ -6,6 +6,7 @@ use crate::{Action, Event, JobDone, Notice, Sender, Status};
 use change_stream::Frame;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -37,12 +38,15 @@ pub(crate) struct Driver {
     closing: Vec<tokio::task::JoinHandle<()>>,
     open: Vec<tokio::task::JoinHandle<()>>,
     wake: Option<Instant>,
+    /// Bytes sent since the start.
+    sent: Arc<AtomicU64>,
 }
 
 /// A handle to a running driver.
 #[derive(Clone)]
 pub(crate) struct DriverHandle {
     messages: mpsc::Sender<Message>,
+    sent: Arc<AtomicU64>,
 }
 
 impl DriverHandle {
@@ -50,6 +54,11 @@ impl DriverHandle {
         let (reply, status) = oneshot::channel();
         self.messages.send(Message::Status(reply)).await.ok()?;
         status.await.ok()
+    }
+
+    /// Bytes sent since the start, over all connections.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Ends the session and waits until that was said to the target.
@@ -70,6 +79,7 @@ pub(crate) fn start(
 ) -> (DriverHandle, mpsc::UnboundedReceiver<Notice>) {
     let (messages, incoming) = mpsc::channel(MESSAGES);
     let (notices, told) = mpsc::unbounded_channel();
+    let sent = Arc::new(AtomicU64::new(0));
     let driver = Driver {
         sender,
         peer,
@@ -82,9 +92,10 @@ pub(crate) fn start(
         closing: Vec::new(),
         open: Vec::new(),
         wake: None,
+        sent: sent.clone(),
     };
     tokio::spawn(driver.run(incoming));
-    (DriverHandle { messages }, told)
+    (DriverHandle { messages, sent }, told)
 }
 
 impl Driver {
@@ -136,10 +147,13 @@ impl Driver {
                 self.step(Event::Disconnected { why });
             }
             Message::Frame(which, frame) if self.is_current(which) => self.step(Event::Frame(frame)),
-            Message::Sent { which, bytes, count } if self.is_current(which) => match which.bulk {
-                None => self.step(Event::Sent { bytes }),
-                Some(connection) => (0..count).for_each(|_| self.step(Event::BulkSent { connection })),
-            },
+            Message::Sent { which, bytes, count } if self.is_current(which) => {
+                self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                match which.bulk {
+                    None => self.step(Event::Sent { bytes }),
+                    Some(connection) => (0..count).for_each(|_| self.step(Event::BulkSent { connection })),
+                }
+            }
             Message::JobDone(done) => self.step(Event::JobDone(*done)),
             Message::Status(reply) => {
                 let _ = reply.send(self.sender.status());

@@ -32,6 +32,13 @@ pub(crate) async fn between<T>(
     }
 }
 
+/// Thaws what a program that was killed may have left quiesced. It mostly has not, and then the hook may fail.
+pub(crate) async fn thaw(hooks: &Hooks) {
+    if let Err(error) = run("post", &hooks.post, hooks.timeout(), None).await {
+        tracing::info!("nothing was left quiesced, most likely: {error:#}");
+    }
+}
+
 async fn run(
     name: &str,
     command: &[String],

@@ -12,6 +12,7 @@ mod driver;
 mod hooks;
 mod host;
 mod progress;
+mod server_link;
 pub mod status;
 
 use crate::{BacklogLimits, Found, Notice, Scan, Sender, SenderConfig, SplitterDisk, Tracker, TrackerConfig};
@@ -77,6 +78,7 @@ pub async fn replicate(config: Config) -> Result<()> {
     let local = tokio::spawn(control::serve(local, control.clone()));
     let watching = tokio::spawn(progress::watch(notices, control.clone()));
     let renewing = tokio::spawn(crate::register::keep_valid(opened.config.state_folder.clone()));
+    let (link, telling) = server_link::start(control.clone());
     let stopped = async move {
         let mut stop = stop;
         let _ = stop.wait_for(|stop| *stop).await;
@@ -94,10 +96,14 @@ pub async fn replicate(config: Config) -> Result<()> {
     signals.recv().await;
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // A job is not ended by what follows, but goes on at the next start.
+    link.begin_stop();
     stopper.send_replace(true);
     nbd_task.await.context("the NBD server failed")?;
     // A bookmark under way thaws what it froze first.
     drop(control.bookmarks.lock().await);
+    telling.abort();
+    let _ = tokio::task::spawn_blocking(move || link.stop()).await;
     driver.stop("the source agent stops").await;
     local.abort();
     watching.abort();

@@ -12,7 +12,7 @@
 
 mod inner;
 
-use crate::backlog::{BacklogLimits, Stored};
+use crate::backlog::{self, BacklogLimits, Stored};
 use crate::dirty_map::DirtyMap;
 use crate::state::{BootId, State};
 use crate::{Error, Result};
@@ -55,6 +55,17 @@ pub enum Found {
     PowerLost,
     /// The state folder does not hold what it must: everything has to be compared.
     Damaged,
+}
+
+/// What became of a bookmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// It has this sequence number.
+    Set(u64),
+    /// It is not in the stream.
+    NotSet,
+    /// What was sent meanwhile is not kept any more.
+    Unknown,
 }
 
 /// A change of a disk.
@@ -208,6 +219,22 @@ impl Tracker {
             (self.on_change)();
         }
         Ok(())
+    }
+
+    /// Looks for a bookmark of this name from a sequence number on, in what is kept of the stream. Writers do not wait for
+    /// it.
+    pub fn find_bookmark(&self, name: &str, from: u64) -> Result<Sought> {
+        let (files, whole) = {
+            let inner = self.lock();
+            let oldest = inner.backlog.oldest().unwrap_or(inner.state.next_sequence);
+            (inner.backlog.files_from(from), oldest <= from)
+        };
+        for (file, length) in files {
+            if let Some(sequence) = backlog::find_bookmark(&file, length, name, from)? {
+                return Ok(Sought::Set(sequence));
+            }
+        }
+        Ok(if whole { Sought::NotSet } else { Sought::Unknown })
     }
 
     /// Puts a bookmark into the stream and returns its sequence number.

@@ -1,8 +1,11 @@
 //! The source agent against a target that is an oracle: in a simulation, and as a process.
 
+#[path = "../../../daemon/tests/daemon/configuration_server.rs"]
+mod configuration_server;
 mod nbd_client;
 mod process;
 mod registration;
+mod server_link;
 mod simulation;
 mod splitter;
 mod support;

@@ -16,14 +16,14 @@ use transport::{FrameReader, FrameWriter};
 const SIZE: usize = 9 << 20;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mt-source");
 
-struct Setup {
+pub(crate) struct Setup {
     folder: tempfile::TempDir,
-    target: Arc<Mutex<Target>>,
+    pub(crate) target: Arc<Mutex<Target>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Setup {
-    fn new(compression: &str) -> Setup {
+    pub(crate) fn new(compression: &str) -> Setup {
         let folder = tempfile::tempdir().unwrap();
         certificates(folder.path());
         let mut content = vec![0; SIZE];
@@ -53,11 +53,11 @@ impl Setup {
         Setup { folder, target, _runtime: runtime }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         let child = Command::new(PROGRAM)
             .args(["replicate", "--config"])
             .arg(self.path("mt-source.toml"))
@@ -80,12 +80,12 @@ impl Setup {
         )
     }
 
-    fn client(&self) -> NbdClient {
+    pub(crate) fn client(&self) -> NbdClient {
         wait_for("the NBD server", || NbdClient::connect(&self.path("nbd.sock"), "system").ok())
     }
 
     /// Waits until the target has everything, and compares.
-    fn wait_level(&self) {
+    pub(crate) fn wait_level(&self) {
         wait_for("the target to be level", || {
             let (_, answer) = self.ask(&["status", "--json"]);
             let status: serde_json::Value = serde_json::from_str(&answer).ok()?;
@@ -102,10 +102,10 @@ impl Setup {
 }
 
 /// Killed when dropped.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let id = self.0.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
         assert!(self.0.wait().unwrap().success());

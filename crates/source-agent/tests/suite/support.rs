@@ -18,6 +18,8 @@ pub(crate) struct Target {
     pub(crate) sessions: u64,
     /// Bookmarks that came while level, with the disks at that moment.
     pub(crate) bookmarks: HashMap<String, Vec<Vec<u8>>>,
+    /// Names of the bookmarks that came, in their order.
+    pub(crate) bookmarks_taken: Vec<String>,
     pub(crate) sync_bytes: u64,
     pub(crate) sync_begins: Vec<SyncMode>,
 }
@@ -53,6 +55,7 @@ impl Target {
             session: None,
             sessions: 0,
             bookmarks: HashMap::new(),
+            bookmarks_taken: Vec::new(),
             sync_bytes: 0,
             sync_begins: Vec::new(),
         }
@@ -179,6 +182,7 @@ impl Target {
             Frame::WriteZeroes { disk, offset, length, .. } => self.zero(*disk, *offset, *length),
             Frame::Bookmark { name, .. } if self.level => {
                 self.bookmarks.insert(name.clone(), self.disks.clone());
+                self.bookmarks_taken.push(name.clone());
             }
             Frame::SyncBegin { mode, stream, base_sequence } => {
                 if self.stream != Some(*stream) {

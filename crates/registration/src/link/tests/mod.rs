@@ -102,6 +102,9 @@ fn a_host_is_heard_at_once_then_regularly_and_sooner_when_something_changed() {
     hub.hurry();
     let hurried = at(2) - at(1);
     assert!(hurried > Duration::from_millis(900) && hurried < Duration::from_millis(2200), "{hurried:?}");
+    // The question for jobs is on a connection that was kept.
+    let asked = server.with(|known| known.asked);
+    server.wait("a further question", |known| (known.asked > asked + 1).then_some(()));
     let stopping = Instant::now();
     link.stop();
     assert!(stopping.elapsed() < Duration::from_secs(1), "threads end at once: {:?}", stopping.elapsed());

@@ -1,0 +1,184 @@
+//! The job that sets a bookmark.
+//!
+//! A bookmark is a frame in the backlog, which outlives a kill. Right before it is set, the number of the next frame is
+//! noted; so after a kill it can be seen whether a bookmark of this name follows there. Only when what followed was sent
+//! and thrown away in that moment, or when the machine lost power, is it not known; then the job says so.
+
+use super::Teller;
+use crate::Sought;
+use crate::agent::hooks;
+use control_api::Failure;
+use registration::link::{End, Job};
+use std::time::{Duration, Instant};
+
+const SET: &str = "Set the bookmark";
+const DURABLE: &str = "Durable at the master target";
+/// How long the master target may take to confirm it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to be level again after a kill.
+const LEVEL_WITHIN: Duration = Duration::from_secs(600);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is noted: before it is set, and when it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Note {
+    From { stream: String, sequence: u64 },
+    Set { stream: String, sequence: u64 },
+}
+
+impl Note {
+    fn text(&self) -> String {
+        match self {
+            Note::From { stream, sequence } => format!("from {stream} {sequence}"),
+            Note::Set { stream, sequence } => format!("set {stream} {sequence}"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Note> {
+        let mut words = text.split(' ');
+        let (kind, stream, sequence) = (words.next()?, words.next()?.to_owned(), words.next()?.parse().ok()?);
+        match kind {
+            "from" => Some(Note::From { stream, sequence }),
+            "set" => Some(Note::Set { stream, sequence }),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn run(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Result<String, End> {
+    job.plan(&[SET, DURABLE]);
+    job.begin(SET);
+    let was_set = matches!(job.noted().and_then(Note::parse), Some(Note::Set { .. }));
+    if at_rest && job.is_continued() && !was_set {
+        teller.runtime.block_on(hooks::thaw(&teller.control.config.hooks));
+    }
+    let sequence = match earlier(teller, job, name)? {
+        Some(sequence) => sequence,
+        None => set(teller, job, name, at_rest)?,
+    };
+    job.begin(DURABLE);
+    wait_until_durable(teller, job, name, sequence)
+}
+
+/// The number of the bookmark that an earlier run of the job has set.
+fn earlier(teller: &Teller, job: &Job, name: &str) -> Result<Option<u64>, End> {
+    let Some(note) = job.noted().filter(|_| job.is_continued()) else { return Ok(None) };
+    let present = teller.control.tracker.standing().stream.to_string();
+    match Note::parse(note) {
+        Some(Note::Set { stream, sequence }) if stream == present => Ok(Some(sequence)),
+        Some(Note::From { stream, sequence }) if stream == present => {
+            let sought = teller.control.tracker.find_bookmark(name, sequence);
+            match sought.map_err(|error| unknown(name, &error.to_string()))? {
+                Sought::Set(sequence) => Ok(Some(sequence)),
+                Sought::NotSet => Ok(None),
+                Sought::Unknown => {
+                    Err(unknown(name, "the agent ended while it was being set, and its backlog has moved on"))
+                }
+            }
+        }
+        _ => Err(unknown(name, "the machine went down while it was being set, and its backlog is gone")),
+    }
+}
+
+fn unknown(name: &str, why: &str) -> End {
+    End::Failed(Failure::new(
+        format!("bookmark {name}"),
+        "it is not known whether it was set",
+        why,
+        "look at the recovery points of the item; if it is not there, order another",
+    ))
+}
+
+fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Result<u64, End> {
+    if !job.commit() {
+        return Err(End::Cancelled);
+    }
+    if job.is_continued() {
+        wait_until_level(teller, job, name)?;
+    }
+    let control = &teller.control;
+    let before = || {
+        let standing = control.tracker.standing();
+        let note = Note::From { stream: standing.stream.to_string(), sequence: standing.next_sequence };
+        Ok(job.note(&note.text())?)
+    };
+    let sequence = match teller.runtime.block_on(control.bookmark_after(name, at_rest, None, before)) {
+        Ok(sequence) => sequence,
+        // The hooks were ended because the agent stops; the next start looks what came of it.
+        Err(_) if job.is_stopping() => return Err(End::Stopped),
+        Err(error) => {
+            return Err(End::Failed(Failure::new(
+                format!("bookmark {name}"),
+                "it was not set as it should be",
+                format!("{error:#}"),
+                "put that right, and order it again",
+            )));
+        }
+    };
+    let stream = control.tracker.standing().stream.to_string();
+    job.note(&Note::Set { stream, sequence }.text())?;
+    Ok(sequence)
+}
+
+/// After a kill the agent first compares what became uncertain.
+fn wait_until_level(teller: &Teller, job: &Job, name: &str) -> Result<(), End> {
+    let begun = Instant::now();
+    while begun.elapsed() < LEVEL_WITHIN {
+        let standing = teller.control.tracker.standing();
+        if standing.logging && standing.pending.is_none() && standing.dirty == 0 {
+            return Ok(());
+        }
+        if job.is_stopping() {
+            return Err(End::Stopped);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Err(End::Failed(Failure::new(
+        format!("bookmark {name}"),
+        "it was not set",
+        "the agent ended before it was set, and is not level with the master target since",
+        "order another when it is level",
+    )))
+}
+
+fn wait_until_durable(teller: &Teller, job: &Job, name: &str, sequence: u64) -> Result<String, End> {
+    let tracker = &teller.control.tracker;
+    let (begun, stream) = (Instant::now(), tracker.standing().stream);
+    while begun.elapsed() < PATIENCE {
+        let standing = tracker.standing();
+        if standing.stream == stream && standing.acknowledged >= sequence {
+            return Ok(format!("bookmark {name} is set, and durable at the master target"));
+        }
+        if standing.stream != stream || !standing.logging {
+            return Err(End::Failed(Failure::new(
+                format!("bookmark {name}"),
+                "it was lost",
+                "the backlog was given up before the master target had it",
+                "order another when the source is level with its target again",
+            )));
+        }
+        if job.is_stopping() {
+            return Err(End::Stopped);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(format!("bookmark {name} is set; the master target gets it as soon as it is reached"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_back() {
+        for note in [
+            Note::From { stream: "ab".into(), sequence: 7 },
+            Note::Set { stream: "ab".into(), sequence: u64::MAX },
+        ] {
+            assert_eq!(Note::parse(&note.text()), Some(note));
+        }
+        for text in ["", "set", "set ab", "set ab x", "gone ab 7"] {
+            assert_eq!(Note::parse(text), None, "{text}");
+        }
+    }
+}

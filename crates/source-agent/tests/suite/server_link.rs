@@ -1,0 +1,95 @@
+//! The real agent and a real configuration server: what it tells, and bookmarks that are ordered.
+
+use crate::configuration_server::ConfigurationServer;
+use crate::process::Setup;
+use control_api::registration::HostKind;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use testkit::Rng;
+use tokio::task::block_in_place;
+
+const NAME: &str = "web01.example";
+
+fn registered(cs: &ConfigurationServer) -> Setup {
+    let setup = Setup::new("none");
+    cs.register(HostKind::SourceAgent, NAME, &setup.path("state"));
+    setup
+}
+
+fn taken(setup: &Setup, name: &str) -> usize {
+    let target = setup.target.lock().unwrap();
+    target.bookmarks_taken.iter().filter(|taken| *taken == name).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registered_agent_shows_up_with_what_it_protects_and_sets_bookmarks() {
+    let cs = ConfigurationServer::start().await;
+    block_in_place(|| {
+        let setup = registered(&cs);
+        let agent = setup.start();
+        setup.wait_level();
+        let id = cs.host(NAME)["id"].as_str().unwrap().to_owned();
+        let begun = Instant::now();
+        let protection = loop {
+            let host = cs.get(&format!("/api/v1/hosts/{id}"));
+            if host["protection"]["state"] == "level" {
+                break host["protection"].clone();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{host:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!((&protection["item"], &protection["backlog_bytes"].is_u64()), (&json!("web01"), &true));
+        let image = setup.path("disk.img").display().to_string();
+        cs.wait("/api/v1/disks", |disk| disk["name"] == image.as_str());
+        for at_rest in [false, true] {
+            let name = format!("at rest: {at_rest}");
+            let job = json!({ "kind": "bookmark", "name": name, "application_consistent": at_rest });
+            let done = cs.end_of(&cs.order(NAME, job));
+            assert_eq!(done["state"], "succeeded", "{done:#}");
+            let outcome = done["report"]["outcome"].as_str().unwrap();
+            assert!(outcome.ends_with("is set, and durable at the master target"), "{outcome}");
+            assert_eq!(taken(&setup, &name), 1);
+        }
+        agent.stop();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bookmark_is_set_once_wherever_the_agent_is_killed() {
+    let cs = ConfigurationServer::start().await;
+    block_in_place(|| {
+        let seed = u64::from(std::process::id()) ^ 0x626d;
+        println!("seed {seed:#x}");
+        let mut rng = Rng::new(seed);
+        let setup = registered(&cs);
+        let mut agent = setup.start();
+        setup.wait_level();
+        for round in 0..10u64 {
+            let mut client = setup.client();
+            client.write(rng.below(1000) * 4096, &[round as u8; 4096]).unwrap();
+            drop(client);
+            let name = format!("round {round}");
+            let job = json!({ "kind": "bookmark", "name": name, "application_consistent": round % 2 == 0 });
+            let id = cs.order(NAME, job);
+            let record = setup.path("state").join("jobs").join(format!("{id}.json"));
+            // Taken, begun, about to be set, and set.
+            let wanted = ["\"attempts\":0", "\"attempts\":1", "\"note\":\"from", "\"note\":\"set"];
+            let wanted = wanted[rng.below(4) as usize];
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(60) {
+                let text = std::fs::read_to_string(&record).unwrap_or_default();
+                if text.contains(wanted) || text.contains("\"note\":\"set") {
+                    break;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(rng.below(3) * rng.below(20)));
+            drop(agent);
+            agent = setup.start();
+            let done = cs.end_of(&id);
+            assert_eq!((&done["state"], taken(&setup, &name)), (&json!("succeeded"), 1), "{round}: {done:#}");
+            assert!(!setup.path("frozen").exists(), "{round}: what was quiesced is thawed");
+            setup.wait_level();
+        }
+        agent.stop();
+    });
+}
