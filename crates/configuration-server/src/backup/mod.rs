@@ -28,3 +28,6 @@ pub(crate) const FILES: [(&str, u32); 3] = [("ca.key", 0o600), ("ca.pem", 0o644)
 
 /// The longest of these files, in bytes.
 const MAX_FILE: u64 = 65_536;
+
+#[cfg(test)]
+mod tests;

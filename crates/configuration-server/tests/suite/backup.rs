@@ -1,5 +1,6 @@
 //! Backups, and servers that come back from them.
 
+use crate::beating::Beating;
 use crate::killed;
 use crate::support::{ConfigurationServer, Portal, command, folder, host, hosts, register};
 use configuration_server::Environment;
@@ -74,6 +75,8 @@ fn a_restored_server_is_the_one_that_hosts_have_registered_with() {
     let passphrase = cs.passphrase();
     let agent = Host { kind: HostKind::SourceAgent, ..host(3, 3) };
     let third = cs.register(&agent, three.path()).unwrap().registration;
+    let heart = Beating::start(one.path(), host(1, 1));
+    heart.wait();
     backup(state.path(), &file);
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "something was left behind");
@@ -86,6 +89,9 @@ fn a_restored_server_is_the_one_that_hosts_have_registered_with() {
     fs::create_dir(state.path()).unwrap();
     done(&restore(state.path(), &file));
     let cs = ConfigurationServer::with(state.path(), port, Environment::host());
+    // It went on all the time.
+    heart.wait();
+    drop(heart);
     // It registers nothing: the host takes it for the same server, and is taken for the same host.
     let renewed = renew(one.path(), host(1, 1)).unwrap();
     assert_eq!((renewed.host_id, renewed.authority), (first.host_id, first.authority));

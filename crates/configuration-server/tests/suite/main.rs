@@ -2,6 +2,7 @@
 
 mod agents;
 mod backup;
+mod beating;
 mod errors;
 mod in_between;
 mod killed;
