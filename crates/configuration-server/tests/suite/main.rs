@@ -9,5 +9,7 @@ mod killed;
 mod life;
 mod notify;
 mod people;
+mod program;
+mod rest;
 mod secrets;
 mod support;

@@ -55,6 +55,10 @@ impl ConfigurationServer {
         running
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}:{}", self.server.address, self.server.port)
+    }
+
     pub(crate) fn passphrase(&self) -> Passphrase {
         registration::passphrase(&self.state.join(PASSPHRASE_FILE)).unwrap().0
     }

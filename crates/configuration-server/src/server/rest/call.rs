@@ -1,17 +1,16 @@
 //! One request of a person's program, and its answer.
 
-use super::super::api::{Received, internal};
+use super::super::api::Received;
 use super::super::changes::Topic;
-use super::super::{Peer, Shared, answer};
+use super::super::{Peer, Shared, answer, bad_request, internal};
 use super::fields::{Fields, Parameters};
 use crate::access::Caller;
 use crate::store::audit;
 use crate::store::events::{self, Event};
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_api::time::Time;
 use control_api::{ApiError, ErrorCode};
@@ -219,50 +218,59 @@ pub(super) fn conflict(
     ApiError::new(ErrorCode::Conflict, object, what, why, next)
 }
 
+/// An answer that is on its way.
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// A request without its body.
+pub(super) struct Head {
+    caller: Caller,
+    address: String,
+    id: String,
+    query: Result<Parameters, ApiError>,
+    is_json: bool,
+}
+
+impl FromRequestParts<Arc<Shared>> for Head {
+    type Rejection = <Caller as FromRequestParts<Arc<Shared>>>::Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Head, Self::Rejection> {
+        let caller = Caller::from_request_parts(parts, shared).await?;
+        // A path that cannot be read leads to nothing that there is.
+        let path = Path::<HashMap<String, String>>::from_request_parts(parts, shared).await;
+        let id = path.ok().and_then(|Path(mut path)| path.remove("id")).unwrap_or_default();
+        let peer = parts.extensions.get::<Arc<Peer>>();
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
+        Ok(Head {
+            caller,
+            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+            id,
+            query: Parameters::of(parts.uri.query().unwrap_or_default()),
+            is_json: kind.trim() == "application/json",
+        })
+    }
+}
+
 /// Makes a handler of requests out of one of calls.
 pub(super) fn call<F>(
     handler: fn(Call) -> F,
-) -> impl Fn(
-    State<Arc<Shared>>,
-    Extension<Arc<Peer>>,
-    Caller,
-    Result<Path<HashMap<String, String>>, PathRejection>,
-    RawQuery,
-    HeaderMap,
-    Received,
-) -> Pin<Box<dyn Future<Output = Response> + Send>>
-+ Clone
-+ Send
-+ Sync
-+ 'static
+) -> impl Fn(State<Arc<Shared>>, Head, Received) -> Answering + Clone + Send + Sync + 'static
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    move |State(shared), Extension(peer), caller, path, RawQuery(query), headers, body| {
+    move |State(shared), head, body| {
         Box::pin(async move {
-            let id = path.ok().and_then(|Path(mut path)| path.remove("id")).unwrap_or_default();
-            let call = Call {
-                shared,
-                caller,
-                address: peer.address.to_string(),
-                id,
-                query: Parameters::of(query.as_deref().unwrap_or_default()),
-                body: fields(&headers, body),
+            let body = match head.is_json {
+                true => {
+                    body.map_err(|cause| bad_request(cause.body_text())).and_then(|body| Fields::of(&body))
+                }
+                false => Err(bad_request("its Content-Type is not application/json")),
             };
-            match handler(call).await {
+            let Head { caller, address, id, query, .. } = head;
+            match handler(Call { shared, caller, address, id, query, body }).await {
                 Ok(reply) => reply.into_response(),
                 Err(refused) => answer::<()>(Err(refused)),
             }
         })
     }
-}
-
-/// The fields of a body that says it is JSON.
-fn fields(headers: &HeaderMap, body: Received) -> Result<Fields, ApiError> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
-    if !is_json {
-        return Err(super::super::bad_request("its Content-Type is not application/json"));
-    }
-    Fields::of(&body.map_err(|cause| super::super::bad_request(cause.body_text()))?)
 }
