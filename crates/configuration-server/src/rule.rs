@@ -63,8 +63,9 @@ pub(crate) fn copied_disk(host: &Host, holder: &Known) -> ApiError {
             shown(holder.dmi_uuid.as_deref()),
             shown(host.dmi_uuid.as_deref())
         ),
-        "on this machine, which is the copy: mtctl unregister (the original keeps its registration), give it a host name \
-         and machine id of its own, register again",
+        "on this machine, which is the copy, give up what it copied: `mtctl unregister` (the original keeps its \
+         registration); give it a host name and a machine id of its own: `hostnamectl set-hostname NAME`, `rm \
+         /etc/machine-id`, `systemd-machine-id-setup`; then register it",
     )
 }
 
@@ -83,7 +84,7 @@ fn same_hardware(host: &Host, same: &Known, now: Time) -> ApiError {
         ),
         format!(
             "if this is a copy, give it a BIOS UUID of its own (uuid.bios) and register again; if it is the same machine, \
-             installed anew: mt-configserver revoke {} on the configuration server, then register again",
+             installed anew: `mt-configserver revoke {}` on the configuration server, then register again",
             same.name
         ),
     )
@@ -96,7 +97,7 @@ fn name_taken(host: &Host, named: &Known) -> ApiError {
         "another host has this name",
         format!("it is the name of {} {}, registered from {}", named.kind, named.id, named.address),
         format!(
-            "register under another name with --name; or, if that host is gone: mt-configserver revoke {} on the \
+            "register under another name with `--name`; or, if that host is gone: `mt-configserver revoke {}` on the \
              configuration server",
             named.name
         ),
@@ -120,13 +121,14 @@ pub(crate) fn check_clock(host: &Host, theirs: Time, ours: Time) -> Result<(), A
         host.name.as_str(),
         "the clocks are too far apart",
         format!(
-            "its clock says {}, the configuration server's {}: {} {direction}; at most 5 min are allowed, since \
-             certificates are valid from one time to another",
+            "its clock says {}, the configuration server's {}: it is {} {direction}, and at most 5 min are allowed, \
+             since certificates are valid from one time to another",
             format(theirs),
             format(ours),
             format_duration(apart)
         ),
-        "set both clocks right, by NTP (timedatectl set-ntp true), and register again",
+        "look which of the two is wrong: `date -u` on both; set it right, and keep it so by NTP: `timedatectl set-ntp \
+         true`; then do it again",
     ))
 }
 

@@ -1,21 +1,19 @@
-//! Everything that can go wrong, with what to do about it.
+//! Everything that can go wrong.
 
-use crate::server::Failure;
+use crate::explain::Explanation;
+use crate::server::{Failure, direct};
 use control_api::ApiError;
 use control_api::registration::PassphraseError;
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Why a machine was not registered, not renewed, or not known as registered.
-#[derive(Debug, thiserror::Error)]
+/// Why a machine was not registered, not renewed, or not known as registered. Each message is complete and says what to
+/// do: none has a source, which would be shown a second time.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The file with the passphrase cannot be read.
-    #[error(
-        "{}: the passphrase cannot be read: {cause}; give a file that holds what mt-configserver passphrase show prints \
-         on the configuration server",
-        path.display()
-    )]
     PassphraseFile {
         /// The file.
         path: PathBuf,
@@ -23,11 +21,6 @@ pub enum Error {
         cause: io::Error,
     },
     /// What is in that file is no passphrase.
-    #[error(
-        "{}: there is no passphrase in it: {cause}; give a file that holds what mt-configserver passphrase show prints on \
-         the configuration server",
-        path.display()
-    )]
     NoPassphrase {
         /// The file.
         path: PathBuf,
@@ -35,26 +28,16 @@ pub enum Error {
         cause: PassphraseError,
     },
     /// The configuration server cannot be talked to.
-    #[error("configuration server: {cause}; {}", cause.remedy())]
     Server {
         /// Why.
         cause: Failure,
     },
     /// TLS is older than 1.3, so nothing can be bound to it.
-    #[error(
-        "configuration server {server}: the connection is not TLS 1.3, which every configuration server speaks: something \
-         in between opens it and speaks an older version; let this machine connect directly, without a proxy or a device \
-         that looks into TLS"
-    )]
     OldTls {
         /// Address and port.
         server: String,
     },
     /// This machine is newer than the configuration server.
-    #[error(
-        "configuration server {server}: this machine is newer: it has version {ours}, the configuration server {theirs}; \
-         upgrade the configuration server first, or install release {release} here"
-    )]
     VersionTooNew {
         /// Address and port.
         server: String,
@@ -65,24 +48,21 @@ pub enum Error {
         /// The newest release that goes with that.
         release: String,
     },
-    /// The other end did not prove that it knows the passphrase and that nobody is in between.
-    #[error(
-        "configuration server {server}: the passphrase is not the one that it has, or something in between opens the TLS \
-         connection; nothing was given away. Copy the passphrase again (mt-configserver passphrase show, there). If it \
-         is right, compare the authority that this prints with the one seen here, {seen}: another one means that a proxy \
-         or a device in between looks into TLS, and has to let this machine through"
-    )]
+    /// The other end did not prove that it knows the passphrase, over the connection that this machine sees.
     NotProved {
         /// Address and port.
         server: String,
         /// SHA-256 of the authority's certificate that was seen.
         seen: String,
     },
+    /// The same, and the certificate that the connection was opened with is not of the configuration server.
+    InBetween {
+        /// Address and port.
+        server: String,
+        /// SHA-256 of the certificate that was shown.
+        shown: String,
+    },
     /// The machine is registered with another configuration server.
-    #[error(
-        "this machine is registered with another configuration server, {known} (authority {known_authority}), not with \
-         {server} (authority {seen}); give that up first with the command unregister, or give --yes to do both"
-    )]
     RegisteredElsewhere {
         /// Where it is registered.
         known: String,
@@ -94,11 +74,6 @@ pub enum Error {
         seen: String,
     },
     /// Under the same address there is another authority than at the last registration.
-    #[error(
-        "configuration server {server}: it shows another authority ({seen}) than at the last registration \
-         ({known_authority}): either it was made anew, or another server has its address, or something in between opens \
-         the TLS connection; compare with what mt-configserver passphrase show prints there, and give --yes if it is right"
-    )]
     OtherAuthority {
         /// Address and port.
         server: String,
@@ -108,12 +83,8 @@ pub enum Error {
         seen: String,
     },
     /// The configuration server refuses.
-    #[error("{0}")]
     Refused(Box<ApiError>),
     /// The configuration server answers something that cannot be.
-    #[error(
-        "configuration server {server}: its answer cannot be used: {why}; install the same release on both machines"
-    )]
     BadAnswer {
         /// Address and port.
         server: String,
@@ -121,7 +92,6 @@ pub enum Error {
         why: String,
     },
     /// The identity cannot be written or removed.
-    #[error("{}: {what}: {cause}; {}", path.display(), remedy(cause))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -131,7 +101,6 @@ pub enum Error {
         cause: io::Error,
     },
     /// The identity that is there cannot be used.
-    #[error("{}: the identity of this machine is damaged: {why}; register again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -139,13 +108,11 @@ pub enum Error {
         why: String,
     },
     /// There is no identity.
-    #[error("{}: this machine is not registered; do so with the command register", folder.display())]
     NotRegistered {
         /// Where an identity would be.
         folder: PathBuf,
     },
     /// The machine does not say who it is.
-    #[error("{object}: {why}; {next}")]
     Machine {
         /// What was looked at.
         object: &'static str,
@@ -155,31 +122,199 @@ pub enum Error {
         next: &'static str,
     },
     /// A key or a message could not be made.
-    #[error(
-        "the key of this machine could not be made or used: {0}; look whether /dev/urandom can be read, and try again"
-    )]
     Crypto(String),
 }
 
-/// Each message is complete: none has a source, which would be shown a second time.
 impl From<Failure> for Error {
     fn from(cause: Failure) -> Error {
         Error::Server { cause }
     }
 }
 
-/// What is wrong with writing files most of the time.
-fn remedy(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full: make room there and do it again; what was there before is untouched"
-        }
-        io::ErrorKind::PermissionDenied => "do it as root",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "the file system is read-only: mount it writable and do it again"
-        }
-        _ => "look at the file system there and do it again; what was there before is untouched",
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.explain().fmt(f)
     }
+}
+
+impl std::error::Error for Error {}
+
+const COPY_PASSPHRASE: [&str; 2] = [
+    "on the configuration server: `mt-configserver passphrase show > passphrase.txt`",
+    "copy that file to this machine, and name it with `-P`",
+];
+
+impl Error {
+    /// What went wrong, why, and what to do.
+    pub fn explain(&self) -> Explanation {
+        match self {
+            Error::PassphraseFile { path, cause } => Explanation::new(
+                "passphrase-file",
+                format!("{}: the passphrase cannot be read", path.display()),
+                cause.to_string(),
+                COPY_PASSPHRASE,
+            ),
+            Error::NoPassphrase { path, cause } => Explanation::new(
+                "no-passphrase",
+                format!("{}: there is no passphrase in it", path.display()),
+                cause.to_string(),
+                COPY_PASSPHRASE,
+            ),
+            Error::Server { cause } => cause.explain(),
+            Error::OldTls { server } => old_tls(server),
+            Error::VersionTooNew { server, ours, theirs, release } => {
+                version_too_new(server, ours, theirs, release)
+            }
+            Error::NotProved { server, seen } => not_proved(server, seen),
+            Error::InBetween { server, shown } => in_between(server, shown),
+            Error::RegisteredElsewhere { known, known_authority, server, seen } => {
+                registered_elsewhere(known, known_authority, server, seen)
+            }
+            Error::OtherAuthority { server, known_authority, seen } => {
+                other_authority(server, known_authority, seen)
+            }
+            Error::Refused(refused) => Explanation::from(&**refused),
+            Error::BadAnswer { server, why } => Explanation::new(
+                "bad-answer",
+                format!("{server}: its answer cannot be used"),
+                why.as_str(),
+                ["install the same release on both machines"],
+            ),
+            Error::File { path, what, cause } => Explanation::new(
+                "file",
+                format!("{}: {what}", path.display()),
+                cause.to_string(),
+                remedy(path, cause),
+            ),
+            Error::Damaged { path, why } => Explanation::new(
+                "damaged",
+                format!("{}: the identity of this machine is damaged", path.display()),
+                why.as_str(),
+                ["register again: that replaces it"],
+            ),
+            Error::NotRegistered { folder } => Explanation::new(
+                "not-registered",
+                format!("{}: this machine is not registered", folder.display()),
+                "there is no identity",
+                ["register it, with the command register"],
+            ),
+            Error::Machine { object, why, next } => {
+                Explanation::new("machine", *object, why.as_str(), [*next])
+            }
+            Error::Crypto(why) => Explanation::new(
+                "crypto",
+                "the key of this machine could not be made or used",
+                why.as_str(),
+                ["look whether /dev/urandom can be read, and try again"],
+            ),
+        }
+    }
+}
+
+fn old_tls(server: &str) -> Explanation {
+    Explanation::new(
+        "old-tls",
+        format!("{server} speaks an older TLS than 1.3"),
+        "every configuration server speaks TLS 1.3, so something in between opens the connection, or another server has \
+         this address; the old product's word for it was (35) SSL connect error",
+        direct(server),
+    )
+}
+
+fn version_too_new(server: &str, ours: &str, theirs: &str, release: &str) -> Explanation {
+    Explanation::new(
+        "version-too-new",
+        format!("this machine is newer than the configuration server {server}"),
+        format!(
+            "it has version {ours}, the configuration server {theirs}, and must not be of a later release"
+        ),
+        [
+            "upgrade the configuration server first, then register again".to_owned(),
+            format!("or install release {release} on this machine"),
+        ],
+    )
+}
+
+fn not_proved(server: &str, seen: &str) -> Explanation {
+    Explanation::new(
+        "not-proved",
+        format!("{server} and this machine do not have the same passphrase"),
+        "neither could prove to the other that it knows it; nothing was given away. It is a wrong passphrase, or not the \
+         configuration server that answers there",
+        [
+            "on the configuration server: `mt-configserver passphrase show`. Copy what that prints into the file given \
+             with `-P`, and register again"
+                .to_owned(),
+            format!(
+                "if it was right, compare the authority that the same command prints with the one that answered here, \
+                 {seen}: when they differ, another machine answers, or a device that looks into TLS; see that this \
+                 machine reaches the configuration server directly"
+            ),
+            "do not try too often: after five failures this machine's address has to wait".to_owned(),
+        ],
+    )
+}
+
+fn in_between(server: &str, shown: &str) -> Explanation {
+    let mut next = direct(server);
+    next.push("do not register over this connection: whoever opens it could read what follows".to_owned());
+    Explanation::new(
+        "in-between",
+        format!("something between this machine and {server} opens the TLS connection"),
+        format!(
+            "the certificate that it shows (SHA-256 {shown}) was not signed by the configuration server's authority. \
+             Registration was given up before anything was given away"
+        ),
+        next,
+    )
+}
+
+fn registered_elsewhere(known: &str, known_authority: &str, server: &str, seen: &str) -> Explanation {
+    Explanation::new(
+        "registered-elsewhere",
+        format!("this machine is registered with another configuration server, {known}"),
+        format!("the authority there is {known_authority}; {server} shows {seen}"),
+        [
+            format!("to leave it with {known}, do nothing: that registration holds"),
+            format!(
+                "to move it to {server}: give up the old registration (the command `unregister`), then register again"
+            ),
+            format!(
+                "if {known} is gone for good, or is the same server under another name: register again with `--yes`"
+            ),
+        ],
+    )
+}
+
+fn other_authority(server: &str, known_authority: &str, seen: &str) -> Explanation {
+    Explanation::new(
+        "other-authority",
+        format!("{server} is not the configuration server that it was at the last registration"),
+        format!(
+            "it shows the authority {seen}; it was {known_authority}. The server was made anew, another one has its \
+             address now, or something in between opens the TLS connection"
+        ),
+        [
+            "on the configuration server: `mt-configserver passphrase show`, which prints its authority too".to_owned(),
+            format!("if that is {seen}, the server is the right one: register again with `--yes`"),
+            "if it is the other one, do not: find out who answers at this address".to_owned(),
+            "if the server was made anew by accident, restore it from its backup: then nothing has to register again"
+                .to_owned(),
+        ],
+    )
+}
+
+/// What is wrong with writing files most of the time.
+fn remedy(path: &Path, cause: &io::Error) -> Vec<String> {
+    let first = match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("the disk is full: make room there; `df -h {}` shows how much there is", path.display())
+        }
+        io::ErrorKind::PermissionDenied => return vec!["do it as root".to_owned()],
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: mount it writable".to_owned(),
+        _ => "look at the file system there".to_owned(),
+    };
+    vec![first, "then do it again; what was there before is untouched".to_owned()]
 }
 
 /// What this crate's functions bring.

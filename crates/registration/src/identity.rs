@@ -141,7 +141,7 @@ impl Draft {
     fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<()> {
         let path = self.folder.join(name);
         durable_file::replace(&path, content, mode)
-            .map_err(|cause| file(&path, "the identity of this machine cannot be written", cause))
+            .map_err(|cause| file(&self.state, "the identity of this machine cannot be written", cause))
     }
 
     /// Writes the rest and turns the link; afterwards this is the machine's identity.

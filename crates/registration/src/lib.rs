@@ -5,7 +5,7 @@
 //! [`control_api::registration`] bound to that connection, and only when the configuration server has proved that it
 //! knows the passphrase sends its public key, believes the authority and writes down the certificate. [`renew`] and
 //! [`unregister`] go over mutual TLS. Each tells its steps as it goes, and each thing that can go wrong has an [`Error`]
-//! of its own that says what to do.
+//! of its own that says what to do, in the parts of an [`Explanation`].
 //!
 //! [`link`] is the conversation that a registered machine keeps up: heartbeats and jobs.
 //!
@@ -15,7 +15,9 @@
 //! threads of their own.
 
 mod error;
+mod explain;
 mod identity;
+mod layout;
 pub mod link;
 mod machine;
 mod register;
@@ -23,6 +25,7 @@ mod registered;
 pub mod server;
 
 pub use error::{Error, Result};
+pub use explain::Explanation;
 pub use identity::{CA_FILE, CERTIFICATE_FILE, IDENTITY, Identity, KEY_FILE, Registration, fingerprint};
 pub use machine::{host, passphrase};
 pub use register::{Order, Registered, Step, register};

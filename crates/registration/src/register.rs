@@ -15,6 +15,7 @@ use control_api::time::{SECOND, Time};
 use control_api::{ApiError, Release};
 use rand_core::OsRng;
 use rcgen::{KeyPair, SigningKey};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -169,11 +170,21 @@ impl Talk {
         let reply: StartReply = self.post(START_PATH, &StartRequest { hello: Hex(hello) })?;
         let binding = Binding { exporter: self.exporter, ca: reply.ca.0.clone() };
         let (session, proof) =
-            client.finish(&mut OsRng, &reply.reply.0, &binding).map_err(|_| Error::NotProved {
-                server: self.server.clone(),
-                seen: fingerprint(self.connection.chain().last().map_or(&[], |der| der)).to_string(),
-            })?;
+            client.finish(&mut OsRng, &reply.reply.0, &binding).map_err(|_| self.not_proved(&reply.ca.0))?;
         Ok((session, proof, reply.ca))
+    }
+
+    /// Why the handshake failed, as far as that can be seen. Who relays what the server says cannot show a certificate
+    /// that the server's authority signed.
+    fn not_proved(&self, ca: &[u8]) -> Error {
+        let (server, chain) = (self.server.clone(), self.connection.chain());
+        let print = |der: Option<&CertificateDer<'_>>| fingerprint(der.map_or(&[], |der| der)).to_string();
+        match chain.first() {
+            Some(shown) if !trust::is_signed_by(shown, ca) => {
+                Error::InBetween { server, shown: print(Some(shown)) }
+            }
+            _ => Error::NotProved { server, seen: fingerprint(ca).to_string() },
+        }
     }
 
     fn request(

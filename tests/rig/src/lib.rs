@@ -9,6 +9,7 @@
 
 mod build;
 mod certificates;
+mod clocks;
 mod configuration_server;
 mod identity;
 mod machine;
@@ -19,6 +20,7 @@ pub mod tools;
 
 pub use build::build;
 pub use certificates::Certificates;
+pub use clocks::Clocks;
 pub use configuration_server::ConfigurationServer;
 pub use identity::Identity;
 pub use process::Process;

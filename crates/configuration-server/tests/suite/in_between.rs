@@ -118,8 +118,8 @@ fn whoever_opens_the_tls_in_between_is_found_however_faithfully_he_relays() {
     // He passes for the server up to here.
     assert!(registration::server::ask(&between).version.is_ok());
     let outcome = register(&between, &cs.passphrase(), &host(1, 1), machine.path());
-    let Err(error @ Error::NotProved { .. }) = outcome else { panic!("{outcome:?}") };
-    assert!(error.to_string().contains("a proxy or a device in between looks into TLS"), "{error}");
+    let Err(error @ Error::InBetween { .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("opens the TLS connection"), "{error}");
     assert!(cs.hosts().is_empty());
     let outcomes =
         crate::support::wait_for("the audit", || Some(cs.outcomes()).filter(|all| !all.is_empty()));

@@ -6,7 +6,7 @@ use crate::config::{Config, DEFAULT_PATH, DEFAULT_STATE, Server};
 use crate::identity::this_host;
 use crate::preflight::{self, Machine, MachineOptions, Verdict};
 use anyhow::{Context, Result, anyhow};
-use registration::{Error, Identity, Order, Registered, Step};
+use registration::{Error, Explanation, Identity, Order, Registered, Step};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -32,16 +32,26 @@ pub(super) fn register(arguments: &RegisterArguments, json: bool) -> Outcome {
         }
         Err(error) => {
             steps.fail();
-            report(&error, json)
+            let outcome = report(&error, json);
+            if !json {
+                eprintln!("\n  This machine is as it was before.");
+            }
+            outcome
         }
     }
 }
 
+/// Tells what went wrong, in its parts where there are any.
 fn report(error: &anyhow::Error, json: bool) -> Outcome {
-    match error.downcast_ref::<Error>() {
-        Some(Error::Refused(refused)) if json => println!("{}", json!({ "failed": refused })),
-        _ if json => println!("{}", json!({ "failed": { "message": format!("{error:#}") } })),
-        _ => eprintln!("mtctl: {error:#}"),
+    let explained = match error.downcast_ref::<Error>() {
+        Some(error) => Some(error.explain()),
+        None => error.downcast_ref::<Explanation>().cloned(),
+    };
+    match explained {
+        Some(explained) if json => println!("{}", json!({ "failed": explained })),
+        Some(explained) => eprint!("\n{}", explained.shown("mtctl")),
+        None if json => println!("{}", json!({ "failed": { "what": format!("{error:#}") } })),
+        None => eprintln!("mtctl: {error:#}"),
     }
     Outcome::Failed
 }
@@ -62,7 +72,7 @@ fn register_stepwise(arguments: &RegisterArguments, steps: &mut Steps) -> Result
             if !steps.json && std::io::stdin().is_terminal() =>
         {
             steps.fail();
-            eprintln!("mtctl: {error}");
+            eprintln!("\n{}", error.explain().shown("mtctl"));
             ask("Register with this configuration server, and give up the other registration?")
                 .map_err(|refusal| anyhow!(refusal))?;
             order.replace = true;
@@ -87,8 +97,13 @@ fn look_at_machine(config: &Path, steps: &mut Steps) -> Result<()> {
         steps.show(Step::Begins(check.title));
         let row = check.look(&machine);
         if row.verdict == Verdict::Failed {
-            let next = row.remedy.unwrap_or_else(|| check.needed.to_owned());
-            return Err(anyhow!("this machine: {}: {}; {next}", check.title, row.found));
+            let mut next = vec![row.remedy.unwrap_or_else(|| check.needed.to_owned())];
+            if check.fixable() {
+                next.push(format!("or have that done: `mtctl check --fix --only {id}`"));
+            }
+            next.push("then register again".to_owned());
+            let what = format!("this machine is not ready: {}: {}", check.title, row.found);
+            return Err(Explanation::new(id, what, check.why, next).into());
         }
         steps.show(Step::Done(row.found));
     }

@@ -129,7 +129,7 @@ async fn people_see_each_step_and_what_to_do_when_one_fails() {
     let words = ["register", "-i", "127.0.0.1", "--port", &port, "-P", &wrong];
     let refused = shown(&machine.mtctl(&own_hosts(), &words).unwrap());
     assert!(refused.contains("Both know the passphrase") && refused.contains("failed"), "{refused}");
-    assert!(refused.contains("the passphrase is not the one that it has"), "{refused}");
+    assert!(refused.contains("do not have the same passphrase"), "{refused}");
     assert!(refused.contains("other users can read the passphrase"), "{refused}");
 
     let done = machine.mtctl(&own_hosts(), &register).unwrap();

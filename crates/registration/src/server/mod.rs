@@ -12,6 +12,7 @@ pub mod http;
 pub(crate) mod trust;
 
 pub use failure::Failure;
+pub(crate) use failure::direct;
 
 use certificate::Validity;
 use connection::{Connection, connect};

@@ -177,7 +177,10 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mt-source: {error:#}");
+            match error.downcast_ref::<registration::Error>() {
+                Some(error) => eprint!("\n{}", error.explain().shown("mt-source")),
+                None => eprintln!("mt-source: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

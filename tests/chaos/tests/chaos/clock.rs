@@ -2,51 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use chaos::{Plan, programs};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use rig::Clocks;
 use std::time::Duration;
-
-const PRELOAD: &str = "faketime/libfaketimeMT.so.1";
-
-fn preload() -> Result<PathBuf> {
-    let found = std::fs::read_dir("/usr/lib")?
-        .filter_map(|entry| Some(entry.ok()?.path().join(PRELOAD)))
-        .find(|library| library.exists());
-    found.with_context(|| format!("no {PRELOAD}; `cargo xtask setup` installs it"))
-}
-
-/// The programs, each with a clock that is read off a file: `mtd.clock` holds `+3d`, for example.
-fn programs_with_clocks(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let (library, real) = (preload()?, programs()?);
-    for name in ["mtd", "mt-source"] {
-        set_clock(folder, name, "+0")?;
-        let script = format!(
-            "#!/bin/sh\nexport LD_PRELOAD='{}' FAKETIME_TIMESTAMP_FILE='{}' FAKETIME_NO_CACHE=1 \
-             FAKETIME_DONT_FAKE_MONOTONIC=1\nexec '{}' \"$@\"\n",
-            library.display(),
-            folder.join(format!("{name}.clock")).display(),
-            real.join(name).display()
-        );
-        std::fs::write(folder.join(name), script)?;
-        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755))?;
-    }
-    std::os::unix::fs::symlink(real.join("mtctl"), folder.join("mtctl"))?;
-    Ok(())
-}
-
-fn set_clock(folder: &Path, name: &str, offset: &str) -> Result<()> {
-    Ok(std::fs::write(folder.join(format!("{name}.clock")), offset)?)
-}
 
 /// Invariant 3: recovery points stay, and stay exact, whatever the clocks say.
 #[test]
 fn invariant_3_no_recovery_point_is_lost_to_a_clock_that_jumps() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut plan = Plan::new(&folder.path().join("site"), 64 << 20)?;
-    let clocks = folder.path().join("programs");
-    programs_with_clocks(&clocks)?;
-    plan.rig.programs = clocks.clone();
+    let clocks = Clocks::make(&folder.path().join("programs"), programs()?, &["mtd", "mt-source"])?;
+    plan.rig.programs = clocks.folder().to_owned();
     let mut site = plan.start()?;
     let mut bookmarks = vec![("at-first".to_owned(), site.bookmark("at-first")?)];
     site.drain()?;
@@ -55,7 +20,7 @@ fn invariant_3_no_recovery_point_is_lost_to_a_clock_that_jumps() -> Result<()> {
         let load = site.load(8, number as u64)?;
         std::thread::sleep(Duration::from_millis(300));
         // A jump while it runs, then what it does to a program that starts at that time.
-        set_clock(&clocks, name, offset)?;
+        clocks.set(name, offset)?;
         std::thread::sleep(Duration::from_millis(700));
         load.stop()?;
         match name {

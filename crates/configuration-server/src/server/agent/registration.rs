@@ -78,8 +78,8 @@ fn locked_out(address: &str, seconds: u64) -> ApiError {
         "this address is locked out",
         "too many registrations from it failed, most likely by a wrong passphrase",
         format!(
-            "copy the passphrase again (mt-configserver passphrase show, on the configuration server) and try again in \
-             {seconds} s"
+            "copy the passphrase again: `mt-configserver passphrase show`, on the configuration server; try again in \
+             {seconds} s: nobody has to let this address in, but each further failure doubles the time"
         ),
     );
     refused.retry_after = Some(seconds);
@@ -129,7 +129,7 @@ fn not_proved() -> ApiError {
         "the registration",
         "the passphrase was not proved",
         "the passphrase is another one, or something between the two machines opens the TLS connection",
-        "copy the passphrase again: mt-configserver passphrase show, on the configuration server",
+        "copy the passphrase again: `mt-configserver passphrase show`, on the configuration server",
     )
 }
 
