@@ -8,8 +8,9 @@ out=$LAB/out
 install_product() {
     touch /root/first-boot
     install -m 755 "$in"/bin/* /usr/bin/
-    install -m 644 "$in/master-target.service" /lib/systemd/system/
+    install -m 644 "$in/master-target.service" "$in/master-target-configserver.service" /lib/systemd/system/
     install -D -m 644 "$in/mtd.toml" /etc/master-target/mtd.toml
+    install -D -m 644 "$in/configserver.toml" /etc/master-target/configserver.toml
     systemctl daemon-reload
 }
 

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 23] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("dosfstools", "mkfs.vfat"),
@@ -15,16 +15,19 @@ const PACKAGES: [(&str, &str); 20] = [
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
+    ("iproute2", "ip"),
     ("kpartx", "kpartx"),
     ("libnbd-bin", "nbdcopy"),
     ("mmdebstrap", "mmdebstrap"),
     ("nbdkit", "nbdkit"),
+    ("openssl", "openssl"),
     ("python3-aiosmtpd", "aiosmtpd"),
     ("python3-libnbd", "nbdsh"),
     ("python3-pip", "pip3"),
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("qemu-utils", "qemu-img"),
     ("rsync", "rsync"),
+    ("socat", "socat"),
     ("squashfs-tools", "mksquashfs"),
     ("strace", "strace"),
     ("xfsprogs", "mkfs.xfs"),
@@ -36,8 +39,24 @@ const SCHEMATHESIS: &str = "crates/configuration-server/tests/schemathesis-requi
 /// Installs what is missing; with all there it only looks.
 pub(crate) fn run() -> Result<()> {
     packages()?;
+    machine_id()?;
     // Its test looks for it there.
     python::install("schemathesis", SCHEMATHESIS, &target()).map(drop)
+}
+
+/// A host is known by it to a configuration server, and a container may have none.
+fn machine_id() -> Result<()> {
+    let is_there = |path: &&str| std::fs::read_to_string(path).is_ok_and(|text| !text.trim().is_empty());
+    if ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().any(is_there) {
+        return Ok(());
+    }
+    let Some(privilege) = privilege() else {
+        bail!("this machine has no id: run systemd-machine-id-setup as root, then try again")
+    };
+    println!("making /etc/machine-id");
+    let script = "tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id";
+    let words: Vec<&str> = privilege.iter().copied().chain(["sh", "-c", script]).collect();
+    run_command(Command::new(words[0]).args(&words[1..]))
 }
 
 fn packages() -> Result<()> {

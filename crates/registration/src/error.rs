@@ -107,6 +107,11 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The certificate has expired.
+    Expired {
+        /// Until when it was valid, in words.
+        until: String,
+    },
     /// There is no identity.
     NotRegistered {
         /// Where an identity would be.
@@ -191,6 +196,18 @@ impl Error {
                 format!("{}: the identity of this machine is damaged", path.display()),
                 why.as_str(),
                 ["register again: that replaces it"],
+            ),
+            Error::Expired { until } => Explanation::new(
+                "expired",
+                "this machine is not let in any more: its certificate has expired",
+                format!(
+                    "it was valid until {until}, and for a third of its time it could not be renewed: the machine was \
+                     off, or did not reach the configuration server"
+                ),
+                [
+                    "look whether the clock is right: `date -u`",
+                    "register it again, with the passphrase: it stays the same host, with its items",
+                ],
             ),
             Error::NotRegistered { folder } => Explanation::new(
                 "not-registered",

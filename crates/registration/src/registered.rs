@@ -59,7 +59,10 @@ fn tell(identity: &Identity, host: Host) -> Result<UnregisterReply> {
 
 /// A connection to the configuration server that this machine is registered with, and to no other.
 fn open(identity: &Identity) -> Result<(String, Connection)> {
-    let Registration { server, port, .. } = &identity.registration;
+    let Registration { server, port, valid_until, .. } = &identity.registration;
+    if *valid_until <= now() {
+        return Err(Error::Expired { until: control_api::time::format(*valid_until) });
+    }
     let server = Server { address: server.clone(), port: *port };
     let key = identity.tls_key()?;
     let client = trust::registered(identity.ca.clone(), identity.certificate.clone(), key);

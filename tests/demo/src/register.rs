@@ -13,7 +13,8 @@ const SOURCE: &str = "web01.example";
 pub(crate) fn both(report: &mut Report, rig: &mut Rig) -> Result<ConfigurationServer> {
     report.step("A configuration server (mt-configserver) starts for the first time");
     let server = ConfigurationServer::start(rig)?;
-    report.note(&format!("portal: {}", server.url()));
+    let (name, password) = server.administrator()?;
+    report.note(&format!("portal: {}, user {name}, password {password}", server.url()));
     report.note(&format!("it made a passphrase: {}", server.passphrase().display()));
     report.step("Both ends register with it by the passphrase");
     let started = Instant::now();

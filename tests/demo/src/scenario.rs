@@ -274,22 +274,31 @@ impl Demo {
         self.configuration_server.process().stop()
     }
 
+    fn say_where_to_look(&self) -> Result<()> {
+        let (folder, url) = (self.rig.folder.display(), self.configuration_server.url());
+        let (mtctl, mt_source) = (self.rig.program("mtctl")?, self.rig.program("mt-source")?);
+        println!("\nEverything keeps running, to be looked at:\n");
+        println!("    portal      {url}");
+        // It is there until somebody has logged in.
+        if let Ok((name, password)) = self.configuration_server.administrator() {
+            println!("    log in      {name}, {password}");
+        }
+        println!("    mtctl       {} --socket {folder}/target/mtd.sock status", mtctl.display());
+        println!("    mt-source   {} status --config {folder}/source/mt-source.toml", mt_source.display());
+        println!("    all else    {folder}");
+        println!(
+            "\nThe browser warns of the certificate: its authority was made a minute ago. Ctrl-C ends it all."
+        );
+        Ok(())
+    }
+
     /// Leaves everything running until Ctrl-C or SIGTERM, then stops it in order.
     fn keep(mut self) -> Result<()> {
         self.note_figures()?;
         self.report.finish();
         let interrupt = Interrupt::expect()?;
         let folder = self.rig.folder.display();
-        println!(
-            "\nEverything keeps running, to be looked at:\n\n    \
-             portal        {}\n    \
-             mtctl         {} --socket {folder}/target/mtd.sock status\n    \
-             mt-source     {} status --config {folder}/source/mt-source.toml\n    \
-             all else      {folder}\n\nCtrl-C ends it.",
-            self.configuration_server.url(),
-            self.rig.program("mtctl")?.display(),
-            self.rig.program("mt-source")?.display(),
-        );
+        self.say_where_to_look()?;
         interrupt.wait()?;
         println!("\nStopping.");
         self.stop()?;

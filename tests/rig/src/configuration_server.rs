@@ -87,6 +87,14 @@ impl ConfigurationServer {
         self.state().join("connection.passphrase")
     }
 
+    /// Name and password of the administrator that the first start makes, as long as nobody has logged in.
+    pub fn administrator(&self) -> Result<(String, String)> {
+        let path = self.state().join("administrator.password");
+        let password =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(("admin".to_owned(), password.trim().to_owned()))
+    }
+
     /// Runs `mt-configserver` with these words on the state of this server, and gives what it printed; its failure is an
     /// error with what it said.
     pub fn command(&self, words: &[&str]) -> Result<String> {

@@ -1,4 +1,4 @@
-//! What of ours goes into the guest: the programs, built for the oldest C library that the product supports, its unit
+//! What of ours goes into the guest: the programs, built for the oldest C library that the product supports, their units
 //! and configuration, the scenarios and their library.
 //!
 //! A compiler that links against an old glibc comes from PyPI, with versions and hashes pinned in
@@ -14,8 +14,23 @@ use std::process::Command;
 /// Ubuntu 16.04's.
 const GLIBC: (u32, u32) = (2, 23);
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-const PACKAGES: [&str; 2] = ["daemon", "source-agent"];
-const PROGRAMS: [&str; 3] = ["mtd", "mtctl", "mt-source"];
+const PACKAGES: [&str; 3] = ["daemon", "source-agent", "configuration-server"];
+const PROGRAMS: [&str; 4] = ["mtd", "mtctl", "mt-source", "mt-configserver"];
+const SCRIPTS: [&str; 7] = [
+    "start.sh",
+    "lib.sh",
+    "retention.sh",
+    "replication.sh",
+    "checks.sh",
+    "configuration-server.sh",
+    "history.py",
+];
+const CONFIGURATION: [(&str, &str); 4] = [
+    ("systemd", "master-target.service"),
+    ("systemd", "master-target-configserver.service"),
+    ("packaging", "mtd.toml"),
+    ("packaging", "configserver.toml"),
+];
 
 /// Builds the programs and lays everything out in the folder that the guest sees.
 pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
@@ -34,11 +49,8 @@ pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
         run_command(strip.arg("-o").arg(programs.join(program)).arg(built.join(program)))?;
     }
     let tests = workspace().join("tests/vm");
-    let scripts = ["start.sh", "lib.sh", "retention.sh", "replication.sh", "checks.sh", "history.py"];
-    let scripts = scripts.map(|name| (tests.join(name), name));
-    let configuration =
-        [("systemd/master-target.service", "master-target.service"), ("packaging/mtd.toml", "mtd.toml")];
-    let configuration = configuration.map(|(path, name)| (workspace().join(path), name));
+    let scripts = SCRIPTS.map(|name| (tests.join(name), name));
+    let configuration = CONFIGURATION.map(|(folder, name)| (workspace().join(folder).join(name), name));
     for (file, name) in scripts.into_iter().chain(configuration) {
         fs::copy(&file, folder.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
     }

@@ -4,15 +4,16 @@ use crate::support::{ConfigurationServer, folder, host, register};
 use registration::Error;
 use registration::server::Server;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use std::sync::Arc;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// Believes everybody.
 #[derive(Debug)]
-struct Anyone;
+pub(crate) struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -51,16 +52,28 @@ impl ServerCertVerifier for Anyone {
 
 /// Ends the TLS of whoever connects, with a certificate of its own, and begins another to the server: what a proxy that
 /// looks into TLS does. It shows the server's authority, and relays each byte as it is.
-fn interceptor(to: &Server, authority: CertificateDer<'static>) -> Server {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+pub(crate) fn interceptor(to: &Server, authority: CertificateDer<'static>) -> Server {
     let key = rcgen::KeyPair::generate().unwrap();
     let own = rcgen::CertificateParams::new(vec!["cs.example".into()]).unwrap().self_signed(&key).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    intercepted(to, vec![own.der().clone(), authority], key, rustls::ALL_VERSIONS, |answer| answer)
+}
+
+/// The same with this chain and key, speaking these versions of TLS, and with each answer of the server, all of it, going
+/// through `changed`.
+pub(crate) fn intercepted(
+    to: &Server,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    changed: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+) -> Server {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![own.der().clone(), authority], key)
+        .with_single_cert(chain, key)
         .unwrap();
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -69,22 +82,51 @@ fn interceptor(to: &Server, authority: CertificateDer<'static>) -> Server {
         .with_custom_certificate_verifier(Arc::new(Anyone))
         .with_no_client_auth();
     let (acceptor, connector) = (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)));
+    let changed = Arc::new(changed);
     relay(to, move |near, far| {
-        let (acceptor, connector) = (acceptor.clone(), connector.clone());
+        let (acceptor, connector, changed) = (acceptor.clone(), connector.clone(), changed.clone());
         async move {
             let name = ServerName::try_from("cs.example").unwrap();
-            let (Ok(mut near), Ok(mut far)) =
-                (acceptor.accept(near).await, connector.connect(name, far).await)
+            let (Ok(near), Ok(far)) = (acceptor.accept(near).await, connector.connect(name, far).await)
             else {
                 return;
             };
-            let _ = copy_bidirectional(&mut near, &mut far).await;
+            let ((mut read_near, mut write_near), (mut read_far, mut write_far)) =
+                (tokio::io::split(near), tokio::io::split(far));
+            let forth = async {
+                let _ = tokio::io::copy(&mut read_near, &mut write_far).await;
+            };
+            let back = async {
+                while let Some(answer) = whole_answer(&mut read_far).await {
+                    if write_near.write_all(&changed(answer)).await.is_err()
+                        || write_near.flush().await.is_err()
+                    {
+                        return;
+                    }
+                }
+            };
+            tokio::select! { () = forth => {}, () = back => {} }
         }
     })
 }
 
+/// An answer up to the end of its body; `None` when there is none any more.
+async fn whole_answer(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = from.read(&mut part).await.ok().filter(|count| *count > 0)?;
+        answer.extend_from_slice(&part[..count]);
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+        if answer.len() - end - 4 >= length.unwrap_or(0) {
+            return Some(answer);
+        }
+    }
+}
+
 /// Hands each connection, with another one to the server, to `carry`.
-fn relay<F: Future<Output = ()> + Send + 'static>(
+pub(crate) fn relay<F: Future<Output = ()> + Send + 'static>(
     to: &Server,
     carry: impl Fn(TcpStream, TcpStream) -> F + Send + 'static,
 ) -> Server {
@@ -105,7 +147,7 @@ fn relay<F: Future<Output = ()> + Send + 'static>(
     Server { address: "127.0.0.1".into(), port }
 }
 
-fn authority(cs: &ConfigurationServer) -> CertificateDer<'static> {
+pub(crate) fn authority(cs: &ConfigurationServer) -> CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject;
     CertificateDer::from_pem_file(cs.state.join("ca.pem")).unwrap()
 }

@@ -7,6 +7,7 @@ mod errors;
 mod in_between;
 mod killed;
 mod life;
+mod meddling;
 mod notify;
 mod people;
 mod program;
