@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 
 /// Host name of every machine.
-pub const NAME: &str = "mt01.example";
+const NAME: &str = "mt01.example";
 
 /// What a machine has of a network, and whether its `/etc/hosts` is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,26 @@ pub fn web_server(folder: &Path, tls: &[&str]) -> Result<Listening> {
     })
 }
 
+/// The same, answering with the files of `folder`, which hold whole answers.
+pub fn file_server(folder: &Path) -> Result<Listening> {
+    let (key, certificate) = certificate(folder)?;
+    listening(folder, |port| {
+        let mut command = Command::new("openssl");
+        command.args([
+            "s_server",
+            "-HTTP",
+            "-accept",
+            &port.to_string(),
+            "-key",
+            &key,
+            "-cert",
+            &certificate,
+        ]);
+        command.current_dir(folder);
+        command
+    })
+}
+
 /// A program of the shell that answers each connection.
 pub fn answering(folder: &Path, script: &str) -> Result<Listening> {
     listening(folder, |port| {

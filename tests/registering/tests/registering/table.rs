@@ -1,13 +1,11 @@
 //! Each thing that goes wrong with a registration, brought about for real.
 
 use anyhow::{Context, Result, ensure};
-use configuration_server::{Config, Environment, PASSPHRASE_FILE, serve};
 use registering::{Machine, Said, View, programs, rig, tools};
-use rig::{Clocks, ConfigurationServer, wait_for};
+use rig::{Clocks, ConfigurationServer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// What a case leaves: what was said, and where what it says is only so in this run.
@@ -318,22 +316,17 @@ fn another_server() -> Result<Outcome> {
     with_web_server(&[])
 }
 
-/// The real server says its real version, so this one runs here and says an older one.
+/// The versions are compared before anything else is said, so what an older server answers to this one question does.
 fn too_new() -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
-    let address = listener.local_addr()?.to_string();
-    let config = Config::parse(&format!("state_folder = {:?}\n", folder.path()))?;
-    let environment = Environment { version: "0.0.9".into(), ..Environment::host() };
-    runtime.spawn(serve(config, environment, listener, std::future::pending()));
-    let passphrase = folder.path().join(PASSPHRASE_FILE);
-    wait_for("the configuration server", Duration::from_secs(60), || Ok(passphrase.exists().then_some(())))?;
-    let said = Machine::new(1)?.register(View::Here, &address, &passphrase, &[])?;
-    outcome(
-        said,
-        [(&address, SERVER), (env!("CARGO_PKG_VERSION"), "9.5.0"), ("0.0.9", "9.4.1"), ("0.0", "9.4")],
-    )
+    let body = r#"{"product":"master-target configuration server","version":"0.0.9"}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    fs::create_dir_all(folder.path().join("api/v1"))?;
+    fs::write(folder.path().join("api/v1/version"), answer)?;
+    let server = tools::file_server(folder.path())?;
+    let ours = env!("CARGO_PKG_VERSION");
+    let names = [(server.address.as_str(), SERVER), (ours, "9.5.0"), ("0.0.9", "9.4.1"), ("0.0", "9.4")];
+    outcome(at(&server.address, View::Here)?, names)
 }
 
 fn registered_elsewhere() -> Result<Outcome> {
