@@ -136,7 +136,7 @@ pub(crate) static CASES: [Case; 20] = [
         title: "Registered with another configuration server",
         when: "This machine has a registration that is still good, with a server at another address.",
         bring_about: registered_elsewhere,
-        parts: &["is registered with another configuration server", "mtctl unregister", "--yes"],
+        parts: &["is registered with another configuration server", "the command `unregister`", "--yes"],
     },
     Case {
         code: "other-authority",
