@@ -207,7 +207,10 @@ fn a_machine_that_is_newer() {
     );
     let of_version = |version: &str| Host { version: version.into(), ..host(1, 1) };
     let said = cs.register(&of_version("9.5.0"), folder().path()).unwrap_err().to_string();
-    contains(&said, &["it has version 9.5.0, the configuration server 9.4.1", "install release 9.4 here"]);
+    contains(
+        &said,
+        &["it has version 9.5.0, the configuration server 9.4.1", "install release 9.4 on this machine"],
+    );
     cs.register(&of_version("9.4.7"), folder().path()).unwrap();
     cs.register(&of_version("9.3.0"), folder().path()).unwrap();
 }
