@@ -79,6 +79,10 @@ impl Demo {
         let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
         let options = SourceOptions { port, disks: vec![(DISK.into(), raw.clone())], backlog_mib: 1024 };
         let source = Source::start(&rig, &options)?;
+        rig::wait_for("the configuration server to hear the master target", LONGEST, || {
+            Ok(target.status()?.link.and_then(|link| link.connected_since))
+        })?;
+        report.proved("the configuration server hears the master target");
         report.note(&format!("replica: {} ({})", replica.display(), order.create_type));
         let format = qemu_format(order.create_type);
         Ok(Demo {
@@ -297,7 +301,6 @@ impl Demo {
         self.note_figures()?;
         self.report.finish();
         let interrupt = Interrupt::expect()?;
-        let folder = self.rig.folder.display();
         self.say_where_to_look()?;
         interrupt.wait()?;
         println!("\nStopping.");
