@@ -15,7 +15,16 @@ pub fn build(packages: &[&str]) -> Result<PathBuf> {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo told the test about its own package would have build scripts of others run again, here and the next
+    // time without it.
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+    for (name, _) in std::env::vars_os() {
+        if of_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .args(["build", "--quiet", "--locked", "--bins", "--profile", profile, "--target-dir"])
         .arg(target)
         .args(packages.iter().flat_map(|package| ["-p", package]))
