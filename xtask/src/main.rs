@@ -43,6 +43,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measures a configuration server with a fleet of simulated hosts; `-- --help` tells the options.
+    Fleet {
+        /// Passed on to the fleet.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Runs all tests and sums them up.
     Test {
         /// Fail when a test was skipped or ignored.
@@ -85,6 +91,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo { arguments } => program::become_it("demo", &arguments),
         Task::Bench { arguments } => program::become_it("bench", &arguments),
+        Task::Fleet { arguments } => program::become_it("fleet", &arguments),
         Task::Test { no_skips } => test::run(no_skips),
         Task::Layers => layers::run(),
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),
