@@ -7,9 +7,11 @@ use std::io::IsTerminal;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 23] = [
+const PACKAGES: [(&str, &str); 25] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
+    ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
     ("dosfstools", "mkfs.vfat"),
     ("e2fsprogs", "mkfs.ext4"),
     ("faketime", "faketime"),

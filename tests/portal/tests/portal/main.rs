@@ -1,0 +1,5 @@
+//! The portal in a real browser, served by the real configuration server.
+
+mod everyday;
+mod pages;
+mod site;
