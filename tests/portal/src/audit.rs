@@ -20,8 +20,9 @@ const USABLE: &str = "
     const usable = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex=\"0\"]')]
       .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.matches('[type=radio]:not(:checked)'));
     usable.forEach((element, number) => element.dataset.number = number);
-    document.activeElement.blur();
-    window.getSelection().removeAllRanges();
+    document.body.tabIndex = -1;
+    document.body.focus();
+    document.body.removeAttribute('tabindex');
     return usable.length";
 
 /// What has the focus: its number, and whether that can be seen.

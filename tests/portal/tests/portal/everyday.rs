@@ -26,7 +26,7 @@ fn target(site: &Site) -> Result<Target> {
 
 #[test]
 fn a_master_target_appears_by_itself_and_its_job_is_followed_to_its_end() {
-    let mut site = Site::start(&["daemon"]);
+    let mut site = Site::start();
     let url = site.server.url();
     // Who is not logged in sees nothing, and a wrong password changes nothing.
     site.open("items");
@@ -70,7 +70,7 @@ fn a_master_target_appears_by_itself_and_its_job_is_followed_to_its_end() {
 
 #[test]
 fn a_job_is_followed_step_by_step_and_a_reader_can_only_look() {
-    let site = Site::start(&[]);
+    let site = Site::start();
     let items = || vec![sample::protected("web01"), sample::late("db01")];
     let described = host(HostKind::MasterTarget, 1, "mt01.site-a.example");
     let _machine = Machine::register(&site.server, described, move |host| sample::target(host, items(), 40)).unwrap();
@@ -111,7 +111,7 @@ fn a_job_is_followed_step_by_step_and_a_reader_can_only_look() {
 
 #[test]
 fn everything_works_without_javascript() {
-    let site = Site::start(&[]);
+    let site = Site::start();
     let described = host(HostKind::MasterTarget, 1, "mt01.site-a.example");
     let items = || vec![sample::protected("web01")];
     let _machine = Machine::register(&site.server, described, move |host| sample::target(host, items(), 40)).unwrap();

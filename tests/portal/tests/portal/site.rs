@@ -17,10 +17,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts both; `packages` are those whose programs are needed beside the configuration server.
-    pub(crate) fn start(packages: &[&str]) -> Site {
-        let packages: Vec<&str> = ["configuration-server"].iter().chain(packages).copied().collect();
-        let programs = rig::build(&packages).unwrap();
+    /// Starts both.
+    pub(crate) fn start() -> Site {
+        let programs = rig::build(&["configuration-server", "daemon"]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let rig = Rig::new(folder.path(), &programs).unwrap();
         let server = ConfigurationServer::start(&rig).unwrap();
