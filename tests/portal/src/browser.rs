@@ -186,6 +186,7 @@ impl Browser {
 
     /// Writes a picture of the whole page into a file.
     pub fn screenshot(&self, file: &Path) -> Result<()> {
+        self.execute("document.activeElement.blur(); window.scrollTo(0, 0)", Value::Null)?;
         let size = self.devtools("Page.getLayoutMetrics", json!({}))?["cssContentSize"].clone();
         let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
         let wanted = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
