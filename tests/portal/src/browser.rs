@@ -67,7 +67,10 @@ impl Browser {
         Ok(browser)
     }
 
-    fn answer(&self, answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value> {
+    fn answer(
+        &self,
+        answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value> {
         let mut answer = answer.context("chromedriver does not answer")?;
         let body: Value = answer.body_mut().with_config().limit(64 << 20).read_json()?;
         let value = body["value"].clone();
@@ -216,7 +219,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     });
     let digits: Vec<u8> = digits.collect::<Option<_>>()?;
     let decode = |group: &[u8]| {
-        let bits = group.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - group.len()));
+        let bits =
+            group.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - group.len()));
         let bytes = bits.to_be_bytes();
         bytes[1..group.len()].to_vec()
     };

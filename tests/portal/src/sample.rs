@@ -4,8 +4,8 @@ use control_api::agent::{Datastore, Health, Heartbeat, HostDisk, ItemReport, Pro
 use control_api::registration::{Host, HostKind};
 use control_api::time::{SECOND, Time};
 use control_api::{
-    Alert, AlertKind, Bookmark, DiskStatus, ItemState, ItemStatus, Point, Progress, RetentionState, RetentionStatus,
-    Work,
+    Alert, AlertKind, Bookmark, DiskStatus, ItemState, ItemStatus, Point, Progress, RetentionState,
+    RetentionStatus, Work,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -206,8 +206,11 @@ pub fn late(name: &str) -> ItemReport {
         status.protected_until = Some(now() - 2100 * SECOND);
         let message = "the newest recovery point is older than 15 min: more changes than the line takes; look at its \
              bandwidth, or wait for the nightly batch to end";
-        status.alerts =
-            vec![Alert { kind: AlertKind::RpoExceeded, since: now() - 1200 * SECOND, message: message.into() }];
+        status.alerts = vec![Alert {
+            kind: AlertKind::RpoExceeded,
+            since: now() - 1200 * SECOND,
+            message: message.into(),
+        }];
     })
 }
 

@@ -16,7 +16,11 @@ fn fill(site: &Site) -> Vec<Machine> {
     let names = ["ad01", "db01", "erp-batch", "files02", "mail01", "shop-web01", "shop-web02", "wiki"];
     let first = move || {
         let mut items: Vec<_> = names.iter().map(|name| sample::protected(name)).collect();
-        items.extend([sample::resyncing("billing-db"), sample::fenced("legacy-app"), sample::late("warehouse-db")]);
+        items.extend([
+            sample::resyncing("billing-db"),
+            sample::fenced("legacy-app"),
+            sample::late("warehouse-db"),
+        ]);
         items
     };
     let second = || (1..=60).map(|number| sample::protected(&format!("vdi-{number:03}"))).collect::<Vec<_>>();
@@ -29,7 +33,8 @@ fn fill(site: &Site) -> Vec<Machine> {
     }
     for (number, name) in (1..).zip(["db01.site-a.example", "shop-web01.site-a.example"]) {
         let described = host(HostKind::SourceAgent, number, name);
-        machines.push(Machine::register(&site.server, described, |host| sample::source(host, "db01")).unwrap());
+        machines
+            .push(Machine::register(&site.server, described, |host| sample::source(host, "db01")).unwrap());
     }
     machines
 }

@@ -19,8 +19,11 @@ use control_api::registration::HostKind;
 use control_api::time::{SECOND, Time};
 use rusqlite::Connection;
 
-/// Lines of each list.
+/// Lines of each other list.
 const SHOWN: u32 = 20;
+
+/// Events that are shown.
+const EVENTS: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "host.html")]
@@ -99,7 +102,7 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
                 ..items::Query::default()
             };
             let (items, items_total) = items::list(connection, &query)?;
-            let query = events::Query { host: Some(known.row), limit: SHOWN, ..events::Query::default() };
+            let query = events::Query { host: Some(known.row), limit: EVENTS, ..events::Query::default() };
             let ids = [(known.row, known.id.clone())].into();
             let events = events::newest(connection, &query)?;
             let query = jobs::Query { host: Some(wanted), limit: SHOWN, ..jobs::Query::default() };

@@ -32,7 +32,8 @@ struct JobPage {
     frame: Frame,
     job: JobLine,
     heading: String,
-    item: Option<i64>,
+    /// Number and name of the item that it is about.
+    item: Option<(i64, String)>,
     may_cancel: bool,
     outcome: Option<String>,
     failure: Option<Failure>,
@@ -85,10 +86,14 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
     if let Some(first) = heading.get(..1) {
         heading = first.to_uppercase() + &heading[1..];
     }
+    let mut frame = visit.frame(Section::Jobs, job.job.title(), "jobs");
+    if job.state.has_ended() {
+        frame.notice = None;
+    }
     show(&JobPage {
-        frame: visit.frame(Section::Jobs, job.job.title(), "jobs"),
+        frame,
         heading,
-        item: job.item,
+        item: job.item.zip(job.job.item().map(str::to_owned)),
         may_cancel: can_cancel && job.cancelled_by.is_none() && visit.may(Role::Operator),
         outcome: report
             .and_then(|report| report.outcome.clone())

@@ -193,10 +193,10 @@ fn tiles(counts: &Counts) -> Vec<Tile> {
             label: "RPO above threshold",
             value: counts.late.to_string(),
             of: String::new(),
-            note: if counts.late == 0 {
-                "every item is in time".into()
-            } else {
-                "recovery points are too old".into()
+            note: match counts.late {
+                _ if items == 0 => "no items".into(),
+                0 => "every item is in time".into(),
+                _ => "recovery points are too old".into(),
             },
             tone: match counts.late {
                 _ if items == 0 => Tone::Idle,
