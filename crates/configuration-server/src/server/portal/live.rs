@@ -58,7 +58,7 @@ async fn tell(
     page: mpsc::Sender<Bytes>,
     _place: SemaphorePermit<'static>,
 ) {
-    let (mut changes, mut stopped) = (shared.changes.watch(), shared.stopped());
+    let mut changes = shared.changes.watch();
     let mut known = *changes.borrow_and_update();
     let mut stopped = shared.stopped();
     let mut next = Some(Bytes::from_static(b"retry: 3000\n\n"));
