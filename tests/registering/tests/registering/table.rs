@@ -286,9 +286,10 @@ fn filtered() -> Result<Outcome> {
 
 fn plain_http() -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
-    let script =
-        r"printf \'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate\: Basic\r\n\r\n\'";
-    let proxy = tools::answering(folder.path(), script)?;
+    // It reads, answers, and waits until the other end has seen enough.
+    let answer = r"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate\: Basic\r\n\r\n";
+    let script = format!(r"head -c 64 >/dev/null; printf \'{answer}\'; cat >/dev/null");
+    let proxy = tools::answering(folder.path(), &script)?;
     outcome(at(&proxy.address, View::Here)?, [(&proxy.address, SERVER)])
 }
 
