@@ -56,6 +56,23 @@ impl Site {
         source
     }
 
+    /// Connects until a comparison is wanted: the order may come just after the connection.
+    async fn connect_to_resync(&self) -> Source {
+        let begun = Instant::now();
+        loop {
+            let mut source = self.connect().await;
+            let (need, _) = source.open(&self.machine.hello("web01")).await;
+            if let Need::Resync { .. } = need {
+                return source;
+            }
+            assert!(begun.elapsed() < SOON, "no resync is wanted");
+            // It ends as soon as the resync is ordered.
+            while let Ok(Some(frame)) = source.receive().await {
+                assert!(!matches!(frame, Frame::Welcome { .. }), "welcomed twice");
+            }
+        }
+    }
+
     fn status(&self) -> Value {
         serde_json::from_str(&self.target.mtctl(&["status", "--json"]).unwrap()).unwrap()
     }
@@ -139,9 +156,7 @@ async fn a_resync_is_ordered_once_though_the_daemon_is_killed() {
         site.target.process().kill().unwrap();
         drop(source);
         site.target = Target::start(&site.rig, &site.options).unwrap();
-        source = site.connect().await;
-        let (need, _) = source.open(&site.machine.hello("web01")).await;
-        assert!(matches!(need, Need::Resync { .. }), "{noted}: {need:?}");
+        source = site.connect_to_resync().await;
         resync(&mut source, &mut site.machine).await;
         let done = cs.end_of(&id);
         assert_eq!(done["state"], "succeeded", "{done:#}");
