@@ -7,10 +7,13 @@ use crate::dirty_map::DirtyMap;
 use crate::state::State;
 use change_stream::{Compression, Encoder, Frame, Position, StreamId, Time};
 use disk::{Access, ByteRange, Bytes, File, Folder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 const COMPLETED: &str = "completed";
+/// Beginnings of syncs that are remembered.
+const MAX_PASSED_OVER: usize = 16;
 
 pub(super) struct Inner {
     pub(super) folder: Arc<dyn Folder>,
@@ -31,6 +34,8 @@ pub(super) struct Inner {
     pub(super) epoch: u64,
     pub(super) overflows: u64,
     pub(super) overflow_cause: Option<String>,
+    /// Changes that the target did not have when a sync began, over the last few of them.
+    pub(super) passed_over: VecDeque<RangeInclusive<u64>>,
 }
 
 impl Inner {
@@ -60,6 +65,7 @@ impl Inner {
             epoch: 0,
             overflows: 0,
             overflow_cause: None,
+            passed_over: VecDeque::new(),
         };
         inner.open_maps()?;
         Ok((inner, contents))
@@ -207,6 +213,18 @@ impl Inner {
         self.state.next_sequence += 1;
         self.state.time = at.time;
         Ok(())
+    }
+
+    /// A sync begins: the target is not level when it gets what it does not have yet.
+    pub(super) fn note_passed_over(&mut self) {
+        let range = self.state.acknowledged + 1..=self.state.next_sequence - 1;
+        if range.is_empty() {
+            return;
+        }
+        if self.passed_over.len() >= MAX_PASSED_OVER {
+            self.passed_over.pop_front();
+        }
+        self.passed_over.push_back(range);
     }
 
     /// Gives up the backlog: what it held becomes dirty, before it is forgotten.

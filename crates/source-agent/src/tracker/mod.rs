@@ -237,6 +237,11 @@ impl Tracker {
         Ok(if whole { Sought::NotSet } else { Sought::Unknown })
     }
 
+    /// Whether a bookmark of this number came to the target during a sync, or not at all: then it marks no recovery point.
+    pub fn is_passed_over(&self, sequence: u64) -> bool {
+        self.lock().passed_over.iter().any(|range| range.contains(&sequence))
+    }
+
     /// Puts a bookmark into the stream and returns its sequence number.
     pub fn bookmark(&self, time: Time, kind: BookmarkKind, name: &str, group: Option<&str>) -> Result<u64> {
         let mut inner = self.lock();
@@ -296,6 +301,7 @@ impl Tracker {
         durable: u64,
     ) -> Result<SyncStart> {
         let mut inner = self.lock();
+        inner.note_passed_over();
         let mut base = durable;
         if everything {
             inner.dirty.iter_mut().try_for_each(DirtyMap::set_all)?;

@@ -1,5 +1,6 @@
 //! The source agent against a target that is an oracle: in a simulation, and as a process.
 
+mod bookmarks;
 #[path = "../../../daemon/tests/daemon/configuration_server.rs"]
 mod configuration_server;
 mod nbd_client;

@@ -1,6 +1,7 @@
 //! The job that sets a bookmark.
 //!
-//! A bookmark is a frame in the backlog, which outlives a kill. Right before it is set, the number of the next frame is
+//! What counts is the recovery point. A bookmark that comes to the target during a comparison marks none, so it is set again
+//! when both are level. A bookmark is a frame in the backlog, which outlives a kill. Right before it is set, the number of the next frame is
 //! noted; so after a kill it can be seen whether a bookmark of this name follows there. Only when what followed was sent
 //! and thrown away in that moment, or when the machine lost power, is it not known; then the job says so.
 
@@ -12,11 +13,15 @@ use registration::link::{End, Job};
 use std::time::{Duration, Instant};
 
 const SET: &str = "Set the bookmark";
+const SET_AGAIN: &str = "Set it again after the comparison";
 const DURABLE: &str = "Durable at the master target";
 /// How long the master target may take to confirm it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may take to be level again after a kill.
-const LEVEL_WITHIN: Duration = Duration::from_secs(600);
+/// How often it is set when comparisons pass it over.
+const ATTEMPTS: usize = 3;
+/// How long it may take to be level, and to be level again after a kill or a comparison.
+const LEVEL_WITHIN: Duration = Duration::from_secs(30);
+const LEVEL_AGAIN_WITHIN: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is noted: before it is set, and when it is.
@@ -52,12 +57,43 @@ pub(super) fn run(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Resu
     if at_rest && job.is_continued() && !was_set {
         teller.runtime.block_on(hooks::thaw(&teller.control.config.hooks));
     }
-    let sequence = match earlier(teller, job, name)? {
+    let mut sequence = match earlier(teller, job, name)? {
         Some(sequence) => sequence,
-        None => set(teller, job, name, at_rest)?,
+        None => set(teller, job, name, at_rest, job.is_continued())?,
     };
-    job.begin(DURABLE);
-    wait_until_durable(teller, job, name, sequence)
+    for _ in 0..ATTEMPTS {
+        job.begin(DURABLE);
+        match wait_until_durable(teller, job, sequence)? {
+            Fate::Durable => return Ok(format!("bookmark {name} is set, and durable at the master target")),
+            Fate::Open => {
+                return Ok(format!(
+                    "bookmark {name} is set; the master target gets it when it is reached, unless both have to be \
+                     compared then"
+                ));
+            }
+            Fate::PassedOver => {
+                // What was set counts no more, also after a kill.
+                job.note(&next(teller).text())?;
+                job.begin(SET_AGAIN);
+                sequence = set(teller, job, name, at_rest, true)?;
+            }
+        }
+    }
+    Err(End::Failed(Failure::new(
+        format!("bookmark {name}"),
+        "it marks no recovery point",
+        format!("a comparison with the master target began {ATTEMPTS} times before that had it"),
+        "order another when the source stays level with its target",
+    )))
+}
+
+/// What became of a bookmark that was set.
+enum Fate {
+    Durable,
+    /// The target has not confirmed it yet.
+    Open,
+    /// The target was not level when it came, so it marks nothing.
+    PassedOver,
 }
 
 /// The number of the bookmark that an earlier run of the job has set.
@@ -89,19 +125,20 @@ fn unknown(name: &str, why: &str) -> End {
     ))
 }
 
-fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Result<u64, End> {
+/// What is noted before it is set.
+fn next(teller: &Teller) -> Note {
+    let standing = teller.control.tracker.standing();
+    Note::From { stream: standing.stream.to_string(), sequence: standing.next_sequence }
+}
+
+/// Sets it; after a kill or a comparison the agent is waited for, until it is level.
+fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool, patiently: bool) -> Result<u64, End> {
     if !job.commit() {
         return Err(End::Cancelled);
     }
-    if job.is_continued() {
-        wait_until_level(teller, job, name)?;
-    }
+    wait_until_level(teller, job, name, if patiently { LEVEL_AGAIN_WITHIN } else { LEVEL_WITHIN })?;
     let control = &teller.control;
-    let before = || {
-        let standing = control.tracker.standing();
-        let note = Note::From { stream: standing.stream.to_string(), sequence: standing.next_sequence };
-        Ok(job.note(&note.text())?)
-    };
+    let before = || Ok(job.note(&next(teller).text())?);
     let sequence = match teller.runtime.block_on(control.bookmark_after(name, at_rest, None, before)) {
         Ok(sequence) => sequence,
         // The hooks were ended because the agent stops; the next start looks what came of it.
@@ -120,10 +157,10 @@ fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Result<u64, End
     Ok(sequence)
 }
 
-/// After a kill the agent first compares what became uncertain.
-fn wait_until_level(teller: &Teller, job: &Job, name: &str) -> Result<(), End> {
+/// After a start the agent first compares what is uncertain.
+fn wait_until_level(teller: &Teller, job: &Job, name: &str, longest: Duration) -> Result<(), End> {
     let begun = Instant::now();
-    while begun.elapsed() < LEVEL_WITHIN {
+    while begun.elapsed() < longest {
         let standing = teller.control.tracker.standing();
         if standing.logging && standing.pending.is_none() && standing.dirty == 0 {
             return Ok(());
@@ -136,33 +173,28 @@ fn wait_until_level(teller: &Teller, job: &Job, name: &str) -> Result<(), End> {
     Err(End::Failed(Failure::new(
         format!("bookmark {name}"),
         "it was not set",
-        "the agent ended before it was set, and is not level with the master target since",
-        "order another when it is level",
+        format!("the source was not level with the master target for {} s", longest.as_secs()),
+        "order it again when it is level",
     )))
 }
 
-fn wait_until_durable(teller: &Teller, job: &Job, name: &str, sequence: u64) -> Result<String, End> {
+fn wait_until_durable(teller: &Teller, job: &Job, sequence: u64) -> Result<Fate, End> {
     let tracker = &teller.control.tracker;
     let (begun, stream) = (Instant::now(), tracker.standing().stream);
     while begun.elapsed() < PATIENCE {
         let standing = tracker.standing();
-        if standing.stream == stream && standing.acknowledged >= sequence {
-            return Ok(format!("bookmark {name} is set, and durable at the master target"));
+        if standing.stream != stream || !standing.logging || tracker.is_passed_over(sequence) {
+            return Ok(Fate::PassedOver);
         }
-        if standing.stream != stream || !standing.logging {
-            return Err(End::Failed(Failure::new(
-                format!("bookmark {name}"),
-                "it was lost",
-                "the backlog was given up before the master target had it",
-                "order another when the source is level with its target again",
-            )));
+        if standing.acknowledged >= sequence {
+            return Ok(Fate::Durable);
         }
         if job.is_stopping() {
             return Err(End::Stopped);
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    Ok(format!("bookmark {name} is set; the master target gets it as soon as it is reached"))
+    Ok(Fate::Open)
 }
 
 #[cfg(test)]
