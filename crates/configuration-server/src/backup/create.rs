@@ -6,10 +6,9 @@ use crate::store::{schema, sessions};
 use anyhow::{Context, Result, ensure};
 use block_device::durable_file::sync_folder;
 use control_api::time::Time;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rusqlite::{Connection, params};
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -92,12 +91,13 @@ fn pack(database: &Temporary, archive: &Temporary, now: Time) -> Result<u64> {
 fn publish(archive: &Temporary, file: &Path, replace: bool) -> Result<()> {
     let shown = file.display();
     if !replace {
-        match renameat2(AT_FDCWD, &archive.0, AT_FDCWD, file, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EINVAL | Errno::ENOSYS) => {}
-            Err(Errno::EEXIST) => {
+        match fs::hard_link(&archive.0, file) {
+            Ok(()) => return Ok(()),
+            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {
                 anyhow::bail!("{shown} exists; name another file, or give --yes to replace it")
             }
-            outcome => return outcome.with_context(|| format!("cannot write {shown}")),
+            // File systems such as FAT know no second name.
+            Err(_) => {}
         }
     }
     fs::rename(&archive.0, file).with_context(|| format!("cannot write {shown}"))
