@@ -148,7 +148,8 @@ _forget() {
     for name in $1; do
         case $(cat "/sys/block/$name/device/../../../scsi_host/"*/proc_name 2>/dev/null || true) in
             vmw_pvscsi) ;;
-            *) [ ! -e "/sys/block/$name" ] || echo 1 >"/sys/block/$name/device/delete" ;;
+            # Which may be gone while it is looked at.
+            *) echo 1 >"/sys/block/$name/device/delete" || [ ! -e "/sys/block/$name/device/delete" ] ;;
         esac
     done
 }

@@ -87,7 +87,7 @@ impl ConfigurationServer {
         }
     }
 
-    fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("https://127.0.0.1:{}{path}", self.port);
         let builder = ureq::http::Request::builder()
             .method(method)
@@ -121,11 +121,6 @@ impl ConfigurationServer {
 
     pub(crate) fn host(&self, name: &str) -> Value {
         self.wait("/api/v1/hosts", |host| host["name"] == name)
-    }
-
-    pub(crate) fn revoke(&self, name: &str) {
-        let id = self.host(name)["id"].as_str().unwrap().to_owned();
-        assert_eq!(self.send("DELETE", &format!("/api/v1/hosts/{id}"), None).0, 204);
     }
 
     /// Orders a job of a host; its id.

@@ -204,16 +204,10 @@ async fn a_source_that_is_revoked_is_let_in_no_more() {
     let mut site = Site::start(&cs, folder.path());
     let mut source = site.protect().await;
     cs.wait("/api/v1/hosts", |host| host["name"] == TARGET && host["state"] == "connected");
-    cs.revoke(SOURCE);
+    let id = cs.host(SOURCE)["id"].as_str().unwrap().to_owned();
+    assert_eq!(cs.send("DELETE", &format!("/api/v1/hosts/{id}"), None).0, 204);
     // Its connection is closed with the next heartbeat.
-    let closed = async {
-        loop {
-            match source.receive().await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-    };
+    let closed = async { while let Ok(Some(_)) = source.receive().await {} };
     tokio::time::timeout(SOON, closed).await.expect("the connection stays open");
     cs.stop().await;
     for restarted in [false, true] {

@@ -55,6 +55,29 @@ async fn a_registered_agent_shows_up_with_what_it_protects_and_sets_bookmarks() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_goes_on_while_the_configuration_server_is_away() {
+    let mut cs = ConfigurationServer::start().await;
+    let setup = block_in_place(|| registered(&cs));
+    let agent = setup.start();
+    block_in_place(|| setup.wait_level());
+    cs.wait("/api/v1/hosts", |host| host["name"] == NAME && host["state"] == "connected");
+    cs.stop().await;
+    block_in_place(|| {
+        setup.client().write(1 << 20, &[9; 4096]).unwrap();
+        setup.wait_level();
+    });
+    let before = control_api::time::SECOND * registration::server::seconds_now();
+    cs.start_again().await;
+    cs.wait("/api/v1/hosts", |host| {
+        host["state"] == "connected" && host["last_heartbeat"].as_u64().is_some_and(|at| at > before)
+    });
+    block_in_place(|| {
+        agent.stop();
+        drop(setup);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bookmark_is_set_once_wherever_the_agent_is_killed() {
     let cs = ConfigurationServer::start().await;
     block_in_place(|| {
