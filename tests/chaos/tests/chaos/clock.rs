@@ -1,6 +1,6 @@
 //! Clocks that jump, of the master target and of the source.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use chaos::{Plan, programs};
 use rig::Clocks;
 use std::time::Duration;
