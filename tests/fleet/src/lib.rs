@@ -2,7 +2,7 @@
 //!
 //! The server is the real `mt-configserver`, a process of its own; everything that reaches it comes over TCP and mutual
 //! TLS. The hosts are tasks in this process: each registered by the real handshake ([`hosts`]), each from an address of
-//! its own (the whole network 127.0.0.0/8 leads to this machine), and each with an [`agent::Agent`] that sends
+//! its own (the whole network 127.0.0.0/8 leads to this machine), and each with an [`agent`] that sends
 //! heartbeats with items, disks and recovery points as real ones are ([`body`]), and asks for jobs and runs them by a
 //! ledger. [`people`] log in, read pages, order jobs. [`measure`] and [`machine`] tell how long that took and what it
 //! cost, apart from what others on the same machine take.

@@ -15,6 +15,10 @@ if (document.documentElement.scrollWidth > width) {
   problems.push(`scrolls sideways (${document.documentElement.scrollWidth} > ${width}): ${wide.slice(0, 5).map(name).join(", ")}`);
 }
 
+// Nothing reaches out of its cell or over its neighbour.
+for (const cell of [...document.querySelectorAll("td, th, dd, .list > li, .tile")].filter(shown))
+  if (cell.scrollWidth > cell.clientWidth + 1 && !cell.closest(".hidden, thead")) problems.push(`reaches out of its place: ${name(cell)}`);
+
 // Each input has a label, each button and link a name, each id is there once, and headings do not skip.
 for (const input of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
   if (![...input.labels].some((label) => label.textContent.trim()) && !input.getAttribute("aria-label"))

@@ -1,6 +1,6 @@
 //! Chromium without a screen, driven by chromedriver over WebDriver: JSON over HTTP.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rig::{Process, free_port, wait_for};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -163,8 +163,9 @@ impl Browser {
         self.type_into("#name", name)?;
         self.type_into("#password", password)?;
         self.click("main form button")?;
-        ensure!(self.url()? == portal, "{name} was not logged in:\n{}", self.text()?);
-        Ok(())
+        // The click returns before the answer to the form has come, when the machine is busy.
+        wait_for("the page after the log-in", PATIENCE, || Ok((self.url()? == portal).then_some(())))
+            .with_context(|| format!("{name} was not logged in:\n{}", self.text().unwrap_or_default()))
     }
 
     /// Prefers these colours from now on.

@@ -3,8 +3,9 @@
 use crate::site::{Site, pictures};
 use control_api::registration::HostKind;
 use portal::sample::{self, host};
-use portal::{Machine, Scheme, audit};
-use rusqlite::Connection;
+use portal::{Browser, Machine, Scheme, audit};
+use rusqlite::{Connection, TransactionBehavior};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A phone is so wide.
@@ -41,13 +42,16 @@ fn fill(site: &Site) -> Vec<Machine> {
 
 /// Puts a day of samples behind an item, since no test lasts a day. The number is the item's.
 fn give_a_past(site: &Site, name: &str) -> i64 {
-    let store = Connection::open(site.server.state().join("store.sqlite")).unwrap();
+    let mut store = Connection::open(site.server.state().join("store.sqlite")).unwrap();
     store.busy_timeout(Duration::from_secs(10)).unwrap();
+    // One transaction, and so one sync: the server writes to the same file meanwhile.
+    let store = store.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let number = store.query_row("SELECT id FROM item WHERE name = ?", [name], |row| row.get(0)).unwrap();
     for (slot, rpo, rate) in sample::day() {
         let sql = "INSERT INTO sample VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
         store.execute(sql, (number, slot as i64, rpo as i64, rate as i64)).unwrap();
     }
+    store.commit().unwrap();
     number
 }
 
@@ -66,6 +70,12 @@ fn order(site: &Site, item: i64) -> Vec<String> {
     jobs.into_iter().map(|job| job.trim_start_matches(&site.server.url()).to_owned()).collect()
 }
 
+/// From now on the page is interested in nothing that changes, so that it stays as it is while it is looked at.
+fn hold_still(browser: &Browser) {
+    let script = "document.querySelectorAll('main').forEach((main) => main.dataset.topics = '')";
+    browser.execute(script, Value::Null).unwrap();
+}
+
 fn look_at(site: &Site, name: &str, path: &str) {
     let browser = &site.browser;
     for (form, scheme, width, phone) in [
@@ -78,6 +88,7 @@ fn look_at(site: &Site, name: &str, path: &str) {
         browser.prefer(scheme).unwrap();
         if form == "light" || form == "phone" {
             site.open(path);
+            hold_still(browser);
         }
         let what = format!("/{path} ({form})");
         audit::look(browser, &what).unwrap();
@@ -111,7 +122,7 @@ fn each_page_can_be_read_and_used_by_everybody() {
     let jobs = order(&site, past);
     site.open("infrastructure");
     let target = "return document.querySelector('tr[id^=host-] a').getAttribute('href')";
-    let target = site.browser.execute(target, serde_json::Value::Null).unwrap();
+    let target = site.browser.execute(target, Value::Null).unwrap();
     let target = target.as_str().unwrap().trim_start_matches('/').to_owned();
     for (name, path) in [
         ("overview", ""),
