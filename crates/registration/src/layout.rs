@@ -62,8 +62,12 @@ mod tests {
         let long =
             "look at this and that, and at what else there may be to look at, then: `a command with spaces`";
         let shown = Explanation::new("x", "what", "because", [long, "second"]).shown("mtctl");
-        let expected = "mtctl: what\n\n  why   because\n\n  do    1. look at this and that, and at what else there may be to look at, then:\n           \
-                        `a command with spaces`\n        2. second\n";
+        let expected = concat!(
+            "mtctl: what\n\n  why   because\n\n",
+            "  do    1. look at this and that, and at what else there may be to look at,\n",
+            "           then: `a command with spaces`\n",
+            "        2. second\n"
+        );
         assert_eq!(shown, expected);
         let one = Explanation::new("x", "what", "because", ["only"]).shown("mtctl");
         assert_eq!(one, "mtctl: what\n\n  why   because\n\n  do    only\n");
