@@ -1,6 +1,6 @@
 //! Chromium without a screen, driven by chromedriver over WebDriver: JSON over HTTP.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rig::{Process, free_port, wait_for};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -60,7 +60,10 @@ impl Browser {
             "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--lang=en",
             format!("--window-size={},{}", DESK.0, DESK.1), format!("--user-data-dir={}", folder.display()),
         ]});
-        let wanted = json!({ "acceptInsecureCerts": true, "goog:chromeOptions": options });
+        let timeouts = json!({ "implicit": PATIENCE.as_millis() as u64 });
+        let wanted = json!({
+            "acceptInsecureCerts": true, "goog:chromeOptions": options, "timeouts": timeouts,
+        });
         let begun = browser.post("", &json!({ "capabilities": { "alwaysMatch": wanted } }))?;
         let id = begun["sessionId"].as_str().context("WebDriver began no session")?;
         browser.session = format!("{}/{id}", browser.session);
@@ -124,6 +127,16 @@ impl Browser {
         waited.with_context(|| format!("the page {} shows:\n{last}", self.url().unwrap_or_default()))
     }
 
+    /// Waits until a page is shown whose address has this in it.
+    pub fn wait_for_page(&self, part: &str) -> Result<()> {
+        let waited = wait_for(&format!("a page at {part}"), PATIENCE, || {
+            let there = self.url()?.contains(part)
+                && self.execute("return document.readyState", Value::Null)? == "complete";
+            Ok(there.then_some(()))
+        });
+        waited.with_context(|| format!("the page is {}", self.url().unwrap_or_default()))
+    }
+
     fn find(&self, css: &str) -> Result<String> {
         let found = self
             .post("/element", &json!({ "using": "css selector", "value": css }))
@@ -137,7 +150,7 @@ impl Browser {
         count.as_u64().context("no number")
     }
 
-    /// Clicks on what is found by this, and waits for the page that comes of it.
+    /// Clicks on what is found by this, as soon as it is there.
     pub fn click(&self, css: &str) -> Result<()> {
         let element = self.find(css)?;
         self.post(&format!("/element/{element}/click"), &json!({})).with_context(|| css.to_owned()).map(drop)
@@ -163,9 +176,13 @@ impl Browser {
         self.type_into("#name", name)?;
         self.type_into("#password", password)?;
         self.click("main form button")?;
-        // The click returns before the answer to the form has come, when the machine is busy.
-        wait_for("the page after the log-in", PATIENCE, || Ok((self.url()? == portal).then_some(())))
-            .with_context(|| format!("{name} was not logged in:\n{}", self.text().unwrap_or_default()))
+        // A click does not always wait for the page that comes of it.
+        let come = wait_for("the page after the log-in", PATIENCE, || {
+            let refused = self.count("[role=alert]")? > 0;
+            Ok((refused || self.url()? == portal).then_some(!refused))
+        })?;
+        ensure!(come, "{name} was not logged in:\n{}", self.text()?);
+        Ok(())
     }
 
     /// Prefers these colours from now on.

@@ -53,7 +53,7 @@ fn a_master_target_appears_by_itself_and_its_job_is_followed_to_its_end() {
     site.browser.wait_for_text("connected").unwrap();
     site.browser.wait_for_text("web01").unwrap();
     site.browser.click("form[action$='/check'] button").unwrap();
-    assert!(site.browser.url().unwrap().contains("/jobs/"));
+    site.browser.wait_for_page("/jobs/").unwrap();
     mark(&site.browser);
     let ended = "return ['succeeded', 'failed'].some((state) => document.getElementById('state').innerText.includes(state))";
     rig::wait_for("the end of the job", std::time::Duration::from_secs(30), || {
@@ -83,6 +83,7 @@ fn a_job_is_followed_step_by_step_and_a_reader_can_only_look() {
     browser.click("a[href$='/resync']").unwrap();
     browser.wait_for_text("compares all its disks").unwrap();
     browser.click("main form button").unwrap();
+    browser.wait_for_page("/jobs/").unwrap();
     mark(browser);
     for shown in ["ask the source", "% of 40.0 GiB", "web01 follows its source again"] {
         browser.wait_for_text(shown).unwrap();
@@ -94,6 +95,7 @@ fn a_job_is_followed_step_by_step_and_a_reader_can_only_look() {
     let forged = "return fetch('/items/1/resync', { method: 'POST', body: new URLSearchParams({ csrf: 'x' }) }).then((answer) => answer.status)";
     assert_eq!(browser.execute(forged, json!(null)).unwrap(), 403);
     browser.click("form[action='/logout'] button").unwrap();
+    browser.wait_for_page("/login").unwrap();
 
     site.log_in("reader");
     browser.open(&job).unwrap();
@@ -128,7 +130,7 @@ fn everything_works_without_javascript() {
     browser.wait_for_text("load it again").unwrap();
     browser.click("#rpo-table summary").unwrap();
     browser.click("form[action$='/test-failover'] button").unwrap();
-    assert!(browser.url().unwrap().contains("/jobs/"));
+    browser.wait_for_page("/jobs/").unwrap();
     rig::wait_for("the end of the job", std::time::Duration::from_secs(20), || {
         let job = browser.url()?;
         browser.open(&job)?;

@@ -61,10 +61,12 @@ fn order(site: &Site, item: i64) -> Vec<String> {
     let mut jobs = Vec::new();
     site.open(&format!("items/{item}"));
     browser.click("form[action$='/test-failover'] button").unwrap();
+    browser.wait_for_page("/jobs/").unwrap();
     browser.wait_for_text("choose a newer point").unwrap();
     jobs.push(browser.url().unwrap());
     site.open(&format!("items/{item}/resync"));
     browser.click("main form button").unwrap();
+    browser.wait_for_page("/jobs/").unwrap();
     browser.wait_for_text("follows its source again").unwrap();
     jobs.push(browser.url().unwrap());
     jobs.into_iter().map(|job| job.trim_start_matches(&site.server.url()).to_owned()).collect()
