@@ -71,7 +71,7 @@ pub(crate) fn logged_in(connection: &Connection, now: Time, counted: &str, user:
     connection
         .execute(
             "UPDATE attempt SET failures = ?, locked_until = ?, refused = 0 WHERE address = ?",
-            params![left, now + lock(left), counted],
+            params![left, locked_after(now, left), counted],
         )
         .map(drop)
 }
@@ -109,7 +109,7 @@ pub(crate) fn begin(
     let failures = failures.saturating_add(1);
     connection.execute(
         "INSERT OR REPLACE INTO attempt (address, failures, last, locked_until, refused) VALUES (?, ?, ?, ?, 0)",
-        params![address, failures, now, now + lock(failures)],
+        params![address, failures, now, locked_after(now, failures)],
     )?;
     connection.execute(
         "DELETE FROM attempt WHERE address IN (SELECT address FROM attempt WHERE (substr(address, 1, 7) = ?1) = ?2 \
@@ -124,11 +124,12 @@ pub(crate) fn succeeded(connection: &Connection, address: &str) -> Result<()> {
     connection.execute("DELETE FROM attempt WHERE address = ?", [address]).map(drop)
 }
 
-/// How long an address is locked out after so many failures.
-fn lock(failures: u32) -> u64 {
+/// Until when an address is locked out after so many failures; 0 for not at all, because another handshake may have
+/// read the clock a little earlier and come here a little later.
+fn locked_after(now: Time, failures: u32) -> Time {
     match failures.checked_sub(FREE) {
         None => 0,
-        Some(more) => FIRST_LOCK.checked_shl(more.min(20)).unwrap_or(LONGEST_LOCK).min(LONGEST_LOCK),
+        Some(more) => now + FIRST_LOCK.checked_shl(more.min(20)).unwrap_or(LONGEST_LOCK).min(LONGEST_LOCK),
     }
 }
 
@@ -176,6 +177,14 @@ mod tests {
         for round in 0..20 {
             assert_eq!(begin(&connection, round, "a").unwrap(), Ok(()));
             succeeded(&connection, "a").unwrap();
+        }
+    }
+
+    #[test]
+    fn who_read_the_clock_before_others_did_is_not_locked_out() {
+        let (_folder, connection) = store();
+        for earlier in 1..u64::from(FREE) {
+            assert_eq!(begin(&connection, SECOND - earlier, "a").unwrap(), Ok(()));
         }
     }
 
