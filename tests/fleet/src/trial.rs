@@ -124,14 +124,12 @@ impl Trial {
             Fleet::start(&registered, &plan.habits, interval, &mut rng)
         };
         let folder = place.join("0").join(registration::IDENTITY);
-        let way = Way {
-            to: server.address,
-            from: Ipv4Addr::new(127, 2, 0, 1).into(),
-            tls: identity(&folder, false)?,
-        };
+        let tls = identity(&folder, false)?;
         let people = browsers.block_on(async {
             let mut people = Vec::new();
-            for (name, password) in &users {
+            for (number, (name, password)) in (1..).zip(&users) {
+                let from = Ipv4Addr::new(127, 2, 0, number).into();
+                let way = Way { to: server.address, from, tls: tls.clone() };
                 people.push(Arc::new(Person::log_in(&way, name, password).await?));
             }
             anyhow::Ok(people)

@@ -3,8 +3,9 @@
 //! Each connection is a task ([`connection`]): TLS handshake, then one HTTP request after the other, each answered by the
 //! same routes ([`api`]). What belongs to a connection, its exporter, the client's certificate and the registration that
 //! was begun on it, is in its [`Peer`], which goes with each request. Hosts are answered by [`agent`], programs of people
-//! by [`rest`], their browsers by [`portal`]. Nothing blocks: what needs the database waits for the store's threads.
+//! by [`rest`], their browsers by [`portal`]; what either changes is in [`actions`]. Nothing blocks: what needs the database waits for the store's threads.
 
+mod actions;
 mod agent;
 mod api;
 pub(crate) mod changes;

@@ -201,26 +201,11 @@ pub(crate) fn newest(connection: &Connection, query: &Query) -> Result<Vec<Event
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn happened(time: Time, severity: Severity) -> Event {
-        Event {
-            id: 0,
-            time,
-            severity,
-            kind: "not-connected".into(),
-            object: "mt01".into(),
-            what: "it is not connected".into(),
-            cause: "no heartbeat came".into(),
-            next: "look at its network".into(),
-            host: None,
-            item: None,
-        }
-    }
+    use crate::store::testing::{happened, store};
 
     #[test]
     fn an_alert_is_raised_once_and_cleared_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = crate::store::schema::open(&folder.path().join("store.sqlite")).unwrap();
+        let (_folder, connection) = store();
         assert!(raise(&connection, "a", &happened(1, Severity::Warning)).unwrap());
         assert!(!raise(&connection, "a", &happened(2, Severity::Warning)).unwrap());
         assert!(raise(&connection, "b", &happened(3, Severity::Critical)).unwrap());

@@ -1,11 +1,12 @@
 //! Stores, hosts and items to test with.
 
+use super::events::Event;
 use super::hosts::{self, Known};
 use super::schema;
 use control_api::agent::{Health, Heartbeat, ItemReport};
 use control_api::registration::{Host, HostKind};
 use control_api::time::{SECOND, Time};
-use control_api::{ItemState, ItemStatus};
+use control_api::{ItemState, ItemStatus, Severity};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -96,5 +97,21 @@ pub(crate) fn heartbeat(host: Host, items: Vec<ItemReport>) -> Heartbeat {
         retention: None,
         items,
         protection: None,
+    }
+}
+
+/// That a host is not connected.
+pub(crate) fn happened(time: Time, severity: Severity) -> Event {
+    Event {
+        id: 0,
+        time,
+        severity,
+        kind: "not-connected".into(),
+        object: "mt01".into(),
+        what: "it is not connected".into(),
+        cause: "no heartbeat came".into(),
+        next: "look at its network".into(),
+        host: None,
+        item: None,
     }
 }

@@ -9,9 +9,12 @@
 //! an order that it has already taken with what became of it. The server repeats an order until it has a report, and
 //! the host its last report until the server has confirmed it.
 
+mod check;
+mod fit;
 mod heartbeat;
 mod job;
 
+pub use check::is_job_id;
 pub use heartbeat::{
     Datastore, Health, Heartbeat, HeartbeatReply, HostDisk, ItemReport, MAX_HEARTBEAT, Protection,
 };
@@ -42,6 +45,12 @@ mod tests {
         let written = serde_json::to_value(&message).unwrap();
         assert_eq!(written, serde_json::from_str::<Value>(example).unwrap());
         message
+    }
+
+    /// The heartbeat that the document shows.
+    pub(super) fn example() -> Heartbeat {
+        let text = DOCUMENT.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        serde_json::from_str(text).unwrap()
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The thread that tells how the machine is.
 
 use super::Shared;
-use super::bounds;
-use super::hub::{Lane, Woken};
+use super::hub::Lane;
 use super::line::Line;
-use super::pauses::{LONGEST, chance, pause, until_next};
+use super::pauses::{chance, until_next};
 use super::session::Session;
+use super::turns;
 use crate::error::{Error, Result};
 use crate::register::now;
 use control_api::agent::{HEARTBEAT_PATH, HeartbeatReply, MAX_HEARTBEAT};
@@ -21,40 +21,17 @@ const LEAST: Duration = Duration::from_secs(1);
 
 pub(super) fn run(shared: &Arc<Shared>) {
     let hub = &shared.hub;
-    let mut line = Line::new(hub);
-    while let Some(session) = hub.session() {
-        let mut failures = 0;
-        loop {
-            let begun = Instant::now();
-            hub.hurry_taken();
-            let woken = match beat(shared, &session, &mut line) {
-                Ok(reply) => {
-                    failures = 0;
-                    hub.well(Lane::Heartbeats);
-                    let seconds = reply.interval_seconds.clamp(*INTERVALS.start(), *INTERVALS.end());
-                    let next = begun + until_next(Duration::from_secs(seconds), chance());
-                    hub.until_heartbeat(&session, begun + LEAST, next)
-                }
-                Err(error) => {
-                    failures += 1;
-                    hub.trouble(Lane::Heartbeats, &session, &error);
-                    hub.until_retry(&session, patience(&error, failures))
-                }
-            };
-            if matches!(woken, Woken::Stopping | Woken::Session) {
-                break;
-            }
-        }
-    }
-}
-
-/// How long to wait after an error: as long as the server asks for, or as long as failures in a row suggest.
-pub(super) fn patience(error: &Error, failures: u32) -> Duration {
-    let asked = match error {
-        Error::Refused(refused) => refused.retry_after.map(Duration::from_secs).unwrap_or_default(),
-        _ => Duration::ZERO,
+    let turn = |session: &Arc<Session>, line: &mut Line| {
+        let begun = Instant::now();
+        hub.hurry_taken();
+        Ok((begun, beat(shared, session, line)?))
     };
-    pause(failures, chance()).max(asked.min(LONGEST))
+    turns::take(shared, Lane::Heartbeats, turn, |session, (begun, reply)| {
+        hub.well(Lane::Heartbeats);
+        let seconds = reply.interval_seconds.clamp(*INTERVALS.start(), *INTERVALS.end());
+        let next = begun + until_next(Duration::from_secs(seconds), chance());
+        hub.until_heartbeat(session, begun + LEAST, next)
+    });
 }
 
 fn beat(shared: &Shared, session: &Arc<Session>, line: &mut Line) -> Result<HeartbeatReply> {
@@ -66,7 +43,7 @@ fn beat(shared: &Shared, session: &Arc<Session>, line: &mut Line) -> Result<Hear
         why: "a defect: it cannot be put together".to_owned(),
         next: "report it with the log of this host",
     })?;
-    bounds::fit(&mut heartbeat);
+    heartbeat.fit();
     let length = serde_json::to_vec(&heartbeat).map_or(0, |text| text.len());
     if length > MAX_HEARTBEAT {
         return Err(Error::Machine {

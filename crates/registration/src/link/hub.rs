@@ -278,12 +278,11 @@ impl Hub {
         self.lock().reports
     }
 
-    /// Until there is something new to report since `seen`, or the time is over.
-    pub(super) fn until_report(&self, session: &Arc<Session>, seen: u64, time: Option<Duration>) -> Woken {
-        let end = time.map(|time| Instant::now() + time);
+    /// Until there is something new to report since `seen`.
+    pub(super) fn until_report(&self, session: &Arc<Session>, seen: u64) -> Woken {
         let new =
             |state: &mut State| state.over(session).or((state.reports != seen).then_some(Woken::Called));
-        self.wait(end, new).unwrap_or(Woken::Time)
+        self.wait(None, new).unwrap_or(Woken::Time)
     }
 
     /// A heartbeat was answered.

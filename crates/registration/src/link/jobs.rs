@@ -1,15 +1,14 @@
 //! The thread that asks for jobs, and those that run them.
 
-use super::heartbeats::patience;
-use super::hub::{Lane, Woken};
+use super::hub::Lane;
 use super::job::{Active, End, Job};
-use super::ledger::{Taken, is_id};
+use super::ledger::Taken;
 use super::line::Line;
 use super::session::Session;
-use super::{Shared, spawn};
+use super::{Shared, spawn, turns};
 use crate::error::{Error, Result};
 use control_api::Failure;
-use control_api::agent::{JOBS_PATH, JobOrder, JobsRequest};
+use control_api::agent::{JOBS_PATH, JobOrder, JobsRequest, is_job_id};
 use serde::Deserialize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,28 +34,15 @@ struct Reply {
 
 pub(super) fn run(shared: &Arc<Shared>) {
     let hub = &shared.hub;
-    let mut line = Line::new(hub);
-    while let Some(session) = hub.session() {
-        let mut failures = 0;
-        loop {
-            let begun = Instant::now();
-            let woken = match ask(shared, &session, &mut line) {
-                Ok(()) => {
-                    failures = 0;
-                    hub.well(Lane::Jobs);
-                    hub.until_retry(&session, APART.saturating_sub(begun.elapsed()))
-                }
-                Err(error) => {
-                    failures += 1;
-                    hub.trouble(Lane::Jobs, &session, &error);
-                    hub.until_retry(&session, patience(&error, failures))
-                }
-            };
-            if matches!(woken, Woken::Stopping | Woken::Session) {
-                break;
-            }
-        }
-    }
+    let turn = |session: &Arc<Session>, line: &mut Line| {
+        let begun = Instant::now();
+        ask(shared, session, line)?;
+        Ok(begun)
+    };
+    turns::take(shared, Lane::Jobs, turn, |session, begun| {
+        hub.well(Lane::Jobs);
+        hub.until_retry(session, APART.saturating_sub(begun.elapsed()))
+    });
 }
 
 fn ask(shared: &Arc<Shared>, session: &Arc<Session>, line: &mut Line) -> Result<()> {
@@ -75,7 +61,7 @@ fn ask(shared: &Arc<Shared>, session: &Arc<Session>, line: &mut Line) -> Result<
 /// Takes an order: begins it when it is new, and has it reported again when it has ended.
 fn take(shared: &Arc<Shared>, session: &Session, order: serde_json::Value) -> Result<()> {
     let id = order.get("id").and_then(|id| id.as_str()).unwrap_or_default().to_owned();
-    if !is_id(&id) {
+    if !is_job_id(&id) {
         tracing::warn!("an order of the configuration server has no id, so it is left alone");
         return Ok(());
     }

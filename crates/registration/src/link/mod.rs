@@ -18,12 +18,10 @@
 //! Who the machine is registered as is read from the disk, so registering, renewing, giving up and registering elsewhere
 //! take effect within seconds, in whichever program they are done.
 //!
-//! A job runs exactly once. Its order is written into the ledger durably before it begins, and so is
-//! what came of it before that is told. An order that is known is answered with that. A job that a crash or a restart
-//! stopped is given to the [`Embedder`] again, which is told so by [`Job::is_continued`] and by what it had noted
+//! A job runs exactly once. Its order is written into the ledger durably before it begins, and so is what came of it
+//! before that is told. An order that is known is answered with that. A job that a crash or a restart stopped is given to the [`Embedder`] again, which is told so by [`Job::is_continued`] and by what it had noted
 //! ([`Job::note`]): it knows for each kind how to find out whether the effect is there already.
 
-mod bounds;
 mod disks;
 mod health;
 mod heartbeats;
@@ -38,6 +36,7 @@ mod session;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod work;
 
 pub use disks::{datastores, host_disks};

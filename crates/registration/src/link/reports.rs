@@ -1,10 +1,10 @@
 //! The thread that tells what becomes of jobs.
 
 use super::Shared;
-use super::heartbeats::patience;
-use super::hub::{Lane, Woken};
+use super::hub::Lane;
 use super::line::Line;
 use super::session::Session;
+use super::turns;
 use crate::error::{Error, Result};
 use control_api::ErrorCode;
 use control_api::agent::{JobReport, REPORT_PATH, ReportReply, ReportRequest};
@@ -16,30 +16,17 @@ const APART: Duration = Duration::from_millis(500);
 
 pub(super) fn run(shared: &Arc<Shared>) {
     let hub = &shared.hub;
-    let mut line = Line::new(hub);
-    while let Some(session) = hub.session() {
-        let mut failures = 0;
-        loop {
-            let seen = hub.reports();
-            let woken = match tell_all(shared, &session, &mut line) {
-                Ok(0) => hub.until_report(&session, seen, None),
-                Ok(_) => {
-                    failures = 0;
-                    hub.well(Lane::Reports);
-                    hub.sleep(APART);
-                    hub.until_report(&session, seen, None)
-                }
-                Err(error) => {
-                    failures += 1;
-                    hub.trouble(Lane::Reports, &session, &error);
-                    hub.until_retry(&session, patience(&error, failures))
-                }
-            };
-            if matches!(woken, Woken::Stopping | Woken::Session) {
-                break;
-            }
+    let turn = |session: &Arc<Session>, line: &mut Line| {
+        let seen = hub.reports();
+        Ok((seen, tell_all(shared, session, line)?))
+    };
+    turns::take(shared, Lane::Reports, turn, |session, (seen, told)| {
+        if told > 0 {
+            hub.well(Lane::Reports);
+            hub.sleep(APART);
         }
-    }
+        hub.until_report(session, seen)
+    });
 }
 
 /// Tells everything that is new, and every end that is not confirmed; how much that was.

@@ -4,7 +4,6 @@
 //! the memory, however many hosts there are.
 
 use super::certificates::presenter;
-use super::check;
 use crate::fleet::ingest::{Incoming, Manner, Taken};
 use crate::server::api::{answer, bad_request, internal};
 use crate::server::changes::Topic;
@@ -56,7 +55,7 @@ async fn taken(shared: &Arc<Shared>, peer: &Peer, body: Body) -> Result<Heartbea
     let heartbeat: Heartbeat = decode_within(&body, MAX_HEARTBEAT).map_err(bad_request)?;
     drop(body);
     heartbeat.host.check().map_err(bad_request)?;
-    check::heartbeat(&heartbeat).map_err(bad_request)?;
+    heartbeat.check().map_err(bad_request)?;
     let (now, host) = (shared.now(), heartbeat.host.clone());
     let has_items = !heartbeat.items.is_empty();
     let incoming = Arc::new(Incoming::new(heartbeat, &shared.environment.version, now));

@@ -1,7 +1,6 @@
 //! Orders, and what becomes of them.
 
 use super::certificates::presenter;
-use super::check;
 use crate::server::api::{Here, bad_request, internal};
 use crate::server::changes::Topic;
 use crate::server::{Peer, Shared};
@@ -22,7 +21,7 @@ const MAX_WAIT: u64 = 30;
 pub(in crate::server) async fn wait(here: Here, request: JobsRequest) -> Result<JobsReply, ApiError> {
     let Here { shared, peer } = here;
     request.host.check().map_err(bad_request)?;
-    check::jobs(&request).map_err(bad_request)?;
+    request.check().map_err(bad_request)?;
     let until = Instant::now() + Duration::from_secs(request.wait_seconds.min(MAX_WAIT));
     let host = due(&shared, &peer, &request).await?.host;
     let bell = shared.attendance.bell(host);
@@ -101,7 +100,7 @@ pub(in crate::server) async fn report(here: Here, request: ReportRequest) -> Res
     let Here { shared, peer } = here;
     let ReportRequest { host, report } = request;
     host.check().map_err(bad_request)?;
-    check::report(&report).map_err(bad_request)?;
+    report.check().map_err(bad_request)?;
     let (now, presented) = (shared.now(), peer.certificate.clone());
     let ended = report.state.has_ended();
     let work =

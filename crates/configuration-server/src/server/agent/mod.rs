@@ -5,7 +5,6 @@
 //! request ([`certificates::presenter`]).
 
 pub(super) mod certificates;
-mod check;
 pub(super) mod heartbeat;
 pub(super) mod jobs;
 pub(super) mod registration;

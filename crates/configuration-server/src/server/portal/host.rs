@@ -2,11 +2,11 @@
 
 use super::confirm::Confirm;
 use super::lines::{self, EventLine, ItemLine, JobLine, host_state, retention_bar};
-use super::page::{Done, Fact, Form, Frame, Problem, Section, Visit, show};
+use super::page::{Fact, Form, Frame, Problem, Section, Visit, show};
 use super::redirect;
 use super::ui::{self, Ago, Badge, Bar};
 use crate::access::Role;
-use crate::server::changes::Topic;
+use crate::server::actions::hosts as actions;
 use crate::store::hosts::{self, Known};
 use crate::store::reports::{self, Report};
 use crate::store::{events, items, jobs};
@@ -17,7 +17,6 @@ use control_api::RetentionStatus;
 use control_api::agent::{Datastore, Health, HostDisk, JobKind, Protection};
 use control_api::registration::HostKind;
 use control_api::time::{SECOND, Time};
-use rusqlite::Connection;
 
 /// Lines of each other list.
 const SHOWN: u32 = 20;
@@ -268,7 +267,7 @@ fn disk(disk: &HostDisk) -> DiskLine {
 /// `POST /infrastructure/{id}/check`.
 pub(super) async fn check(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let known = known(&visit, &id).await?;
-    super::jobs::order(&visit, known.row, None, JobKind::Check).await
+    super::jobs::order(&visit, known.id, JobKind::Check).await
 }
 
 /// `GET /infrastructure/{id}/revoke`.
@@ -297,15 +296,9 @@ pub(super) async fn ask_revoke(visit: Visit, Path(id): Path<String>) -> Result<R
 
 /// `POST /infrastructure/{id}/revoke`.
 pub(super) async fn revoke(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
-    let (known, now) = (known(&visit, &id).await?, visit.now);
-    let detail = format!("{} {}", known.kind, known.id);
-    let done = Done { host: known.name.clone(), ..Done::new("revoked", detail) };
-    let revoked = move |connection: &Connection| hosts::revoke(connection, &known, now).map(Ok);
-    visit.change(Topic::Hosts, done, revoked).await?;
-    for topic in [Topic::Items, Topic::Jobs, Topic::Events] {
-        visit.shared.changes.tell(topic);
-    }
-    Ok(redirect(&format!("/infrastructure/{id}?done=revoked")))
+    let (then, now) = (redirect(&format!("/infrastructure/{id}?done=revoked")), visit.now);
+    visit.change(&actions::REVOKED, move |store| actions::revoke(store, &id, now)).await?;
+    Ok(then)
 }
 
 async fn known(visit: &Visit, id: &str) -> Result<Known, Problem> {

@@ -4,12 +4,12 @@ use super::confirm::Confirm;
 use super::fields::Fields;
 use super::item::{missing, number};
 use super::jobs::order;
-use super::page::{Done, Form, Problem, Section, Visit, show};
-use super::policies::{group_refusal, unknown_policy};
+use super::page::{Form, Problem, Section, Visit, show};
 use super::redirect;
+use crate::server::actions::items::{Wanted, assign};
+use crate::server::actions::missing as missing_of;
 use crate::server::changes::Topic;
 use crate::store::items::{self, Item};
-use crate::store::{groups, policies};
 use axum::extract::Path;
 use axum::response::Response;
 use control_api::agent::JobKind;
@@ -42,13 +42,13 @@ pub(super) async fn ask_resync(visit: Visit, Path(id): Path<String>) -> Result<R
 /// `POST /items/{id}/resync`.
 pub(super) async fn resync(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    order(&visit, item.host_row, Some(item.id), JobKind::Resync { item: item.name }).await
+    order(&visit, item.host, JobKind::Resync { item: item.name }).await
 }
 
 /// `POST /items/{id}/resume`.
 pub(super) async fn resume(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    order(&visit, item.host_row, Some(item.id), JobKind::Resume { item: item.name }).await
+    order(&visit, item.host, JobKind::Resume { item: item.name }).await
 }
 
 /// `POST /items/{id}/test-failover`.
@@ -60,7 +60,7 @@ pub(super) async fn start_test(
     let item = found(&visit, &id).await?;
     let point = point(&form)?;
     let job = JobKind::TestFailoverStart { item: item.name, point };
-    order(&visit, item.host_row, Some(item.id), job).await
+    order(&visit, item.host, job).await
 }
 
 /// The recovery point that a form chooses.
@@ -104,7 +104,7 @@ pub(super) async fn stop_test(
         .into());
     };
     let job = JobKind::TestFailoverStop { item: item.name, id: test };
-    order(&visit, item.host_row, Some(item.id), job).await
+    order(&visit, item.host, job).await
 }
 
 /// `POST /items/{id}/settings`.
@@ -113,19 +113,12 @@ pub(super) async fn settings(
     Path(id): Path<String>,
     Form(form): Form,
 ) -> Result<Response, Problem> {
-    let item = found(&visit, &id).await?;
-    let policy: i64 = form.number("policy").ok_or_else(unknown_policy)?;
-    let group: Option<i64> = form.number("group");
-    let done = Done { host: item.host_name.clone(), ..Done::new("item changed", item.name.clone()) };
-    visit
-        .change(Topic::Items, done, move |connection| {
-            if !policies::assign(connection, item.id, policy)? {
-                return Ok(Err(unknown_policy()));
-            }
-            let assigned = groups::assign(connection, item.id, group)?;
-            Ok(assigned.map_err(|refused| group_refusal(&item.name, &refused)))
-        })
-        .await?;
+    let item = number(&id)?;
+    let no_policy = || missing_of("policy", form.get("policy"));
+    let policy: i64 = form.number("policy").ok_or_else(no_policy)?;
+    let wanted = Wanted { policy: Some(policy), group: Some(form.number("group")) };
+    let topics = [Topic::Items, Topic::Settings];
+    visit.change(&topics, move |store| assign(store, item, &wanted)).await?;
     Ok(redirect(&format!("/items/{id}?done=settings")))
 }
 

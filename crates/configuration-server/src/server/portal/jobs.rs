@@ -1,12 +1,13 @@
 //! Jobs: the list, the page of one, ordering and cancelling.
 
 use super::lines::{JobLine, took_text};
-use super::page::{Choice, Done, Fact, Form, Frame, Problem, Section, Visit, show};
+use super::page::{Choice, Fact, Form, Frame, Problem, Section, Visit, show};
 use super::redirect;
 use super::ui;
 use crate::access::Role;
+use crate::server::actions::jobs as actions;
 use crate::server::changes::Topic;
-use crate::store::jobs::{self, Job, NewJob, Query};
+use crate::store::jobs::{self, Job, Query};
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
@@ -147,23 +148,15 @@ fn facts(job: &Job) -> Vec<Fact> {
 }
 
 /// Orders a job, and goes to its page.
-pub(super) async fn order(
-    visit: &Visit,
-    host: i64,
-    item: Option<i64>,
-    job: JobKind,
-) -> Result<Response, Problem> {
-    let done = Done::new("job ordered", job.title());
-    let new = NewJob { host, item, job, by: visit.caller.name.clone(), now: visit.now };
-    let job = visit.change(Topic::Jobs, done, move |connection| jobs::add(connection, &new)).await?;
+pub(super) async fn order(visit: &Visit, host: String, job: JobKind) -> Result<Response, Problem> {
+    let (by, now) = (visit.caller.name.clone(), visit.now);
+    let job = visit.change(&[Topic::Jobs], move |store| actions::order(store, &host, job, by, now)).await?;
     Ok(redirect(&format!("/jobs/{}?done=ordered", job.id)))
 }
 
 /// `POST /jobs/{id}/cancel`.
 pub(super) async fn cancel(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let (by, now) = (visit.caller.name.clone(), visit.now);
-    let done = Done::new("job cancelled", id.clone());
-    let job =
-        visit.change(Topic::Jobs, done, move |connection| jobs::cancel(connection, &id, &by, now)).await?;
-    Ok(redirect(&format!("/jobs/{}?done=cancelled", job.id)))
+    let cancelled = visit.change(&actions::CANCELLED, move |store| actions::cancel(store, &id, &by, now));
+    Ok(redirect(&format!("/jobs/{}?done=cancelled", cancelled.await?.id)))
 }

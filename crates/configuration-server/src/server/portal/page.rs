@@ -4,9 +4,9 @@ use super::fields::Fields;
 use super::ui::{Moment, Tone};
 use super::{assets, ui};
 use crate::access::{Caller, Role};
+use crate::server::actions::{Actor, Changed};
 use crate::server::changes::Topic;
 use crate::server::{Peer, Shared, internal};
-use crate::store::audit;
 use askama::Template;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_api::time::{self, Time};
 use control_api::{ApiError, ErrorCode, Failure};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
 
 /// The pages that stand in the navigation.
@@ -168,55 +168,14 @@ impl Visit {
         read.map_err(|error| Problem(internal(&error)))
     }
 
-    /// Changes the store and writes down who did it, all or nothing.
+    /// Changes the store as an [action](crate::server::actions) does.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        topic: Topic,
-        done: Done,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, ApiError>> + Send + 'static,
+        topics: &[Topic],
+        work: impl FnOnce(&Transaction<'_>) -> Changed<T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let entry = audit::Entry {
-            time: self.now,
-            address: self.address.clone(),
-            host: done.host,
-            outcome: done.outcome.to_owned(),
-            detail: format!("by {}: {}", self.caller.name, done.detail),
-        };
-        let written = self.shared.store.with(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let outcome = work(&transaction)?;
-            if outcome.is_ok() {
-                tracing::info!(
-                    address = entry.address,
-                    host = entry.host,
-                    outcome = entry.outcome,
-                    "{}",
-                    entry.detail
-                );
-                audit::add(&transaction, &entry)?;
-                transaction.commit()?;
-            }
-            Ok(outcome)
-        });
-        let changed = written.await.map_err(|error| internal(&error))??;
-        self.shared.changes.tell(topic);
-        Ok(changed)
-    }
-}
-
-/// What is written down of a change.
-pub(super) struct Done {
-    /// The host that it is about, by name; else nothing.
-    pub(super) host: String,
-    /// What was done, in one or two words.
-    pub(super) outcome: &'static str,
-    /// To what.
-    pub(super) detail: String,
-}
-
-impl Done {
-    pub(super) fn new(outcome: &'static str, detail: impl Into<String>) -> Done {
-        Done { host: String::new(), outcome, detail: detail.into() }
+        let actor = Actor { shared: &self.shared, caller: &self.caller, address: &self.address };
+        Ok(actor.change(topics, work).await?)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::confirm::Confirm;
 use super::fields::Fields;
-use super::page::{Done, Form, Frame, Problem, Section, Visit, answer, show};
+use super::page::{Form, Frame, Problem, Section, Visit, answer, show};
 use super::redirect;
 use super::ui;
 use crate::access::Role;
+use crate::server::actions;
 use crate::server::changes::Topic;
 use crate::store::groups::{self, Group};
-use crate::store::policies::{self, Policy, Refused, Wanted};
+use crate::store::policies::{self, Policy, Wanted};
 use askama::Template;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -143,14 +144,10 @@ async fn save(visit: Visit, id: Option<i64>, title: String, form: Fields) -> Res
 }
 
 async fn store(visit: &Visit, id: Option<i64>, wanted: Wanted) -> Result<Policy, Problem> {
-    let name = wanted.name.clone();
-    let done = Done::new(if id.is_some() { "policy changed" } else { "policy added" }, name.clone());
-    let saved = visit.change(Topic::Settings, done, move |connection| {
-        let saved = match id {
-            None => policies::add(connection, &wanted)?,
-            Some(id) => policies::change(connection, id, &wanted)?,
-        };
-        Ok(saved.map_err(|refused| refusal(&name, refused)))
+    let now = visit.now;
+    let saved = visit.change(&[Topic::Settings], move |store| match id {
+        None => actions::policies::add(store, &wanted, now),
+        Some(id) => actions::policies::change(store, id, &wanted, now),
     });
     saved.await
 }
@@ -182,52 +179,6 @@ fn name(form: &Fields) -> Result<String, ApiError> {
     Err(ApiError::new(ErrorCode::BadRequest, "the name", "it cannot be used", why, "give another one"))
 }
 
-fn refusal(name: &str, refused: Refused) -> ApiError {
-    let error = |code, why: String, next: &str| {
-        ApiError::new(code, format!("policy {name}"), "it is not changed", why, next)
-    };
-    match refused {
-        Refused::Unknown => unknown_policy(),
-        Refused::NameTaken => {
-            error(ErrorCode::Conflict, "another one has this name".into(), "choose another name")
-        }
-        Refused::TooMany => {
-            let why = format!("there are {} policies already", policies::MAX_POLICIES);
-            error(ErrorCode::Conflict, why, "remove one that no item has")
-        }
-        Refused::IsDefault => {
-            error(ErrorCode::Conflict, "it is the one that new items get".into(), "change it instead")
-        }
-        Refused::InUse(items) => {
-            error(ErrorCode::Conflict, format!("{items} items have it"), "give them another policy first")
-        }
-    }
-}
-
-pub(super) fn unknown_policy() -> ApiError {
-    let next = "load the page again and choose another one";
-    ApiError::new(ErrorCode::NotFound, "the policy", "there is none of this number", "it was removed", next)
-}
-
-/// Why an item or a group stays as it is.
-pub(super) fn group_refusal(object: &str, refused: &groups::Refused) -> ApiError {
-    use groups::Refused::{InUse, NameTaken, OtherHost, TooMany, Unknown};
-    let (code, why, next) = match refused {
-        Unknown => (ErrorCode::NotFound, "there is no such group".into(), "load the page again"),
-        NameTaken => (ErrorCode::Conflict, "another group has this name".into(), "choose another name"),
-        TooMany => {
-            let why = format!("there are {} groups already", groups::MAX_GROUPS);
-            (ErrorCode::Conflict, why, "remove one without items")
-        }
-        InUse(items) => (ErrorCode::Conflict, format!("{items} items are in it"), "take them out first"),
-        OtherHost(host) => {
-            let why = format!("the items of the group are at the master target {host}, and this one is not");
-            (ErrorCode::Conflict, why, "choose another group")
-        }
-    };
-    ApiError::new(code, object, "it is not changed", why, next)
-}
-
 /// `GET /policies/{id}/remove`.
 pub(super) async fn ask_remove(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     let policy = by_id(&visit, &id).await?;
@@ -244,23 +195,15 @@ pub(super) async fn ask_remove(visit: Visit, Path(id): Path<String>) -> Result<R
 
 /// `POST /policies/{id}/remove`.
 pub(super) async fn remove(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
-    let Policy { id, name, .. } = by_id(&visit, &id).await?;
-    let done = Done::new("policy removed", name.clone());
-    let removed = visit.change(Topic::Settings, done, move |connection| {
-        Ok(policies::remove(connection, id)?.map_err(|refused| refusal(&name, refused)))
-    });
-    removed.await?;
+    let (Policy { id, .. }, now) = (by_id(&visit, &id).await?, visit.now);
+    visit.change(&[Topic::Settings], move |store| actions::policies::remove(store, id, now)).await?;
     Ok(redirect("/policies?done=policy-removed"))
 }
 
 /// `POST /groups`.
 pub(super) async fn add_group(visit: Visit, Form(form): Form) -> Result<Response, Problem> {
     let name = name(&form)?;
-    let done = Done::new("group added", name.clone());
-    let added = visit.change(Topic::Settings, done, move |connection| {
-        Ok(groups::add(connection, &name)?.map_err(|refused| group_refusal(&name, &refused)))
-    });
-    added.await?;
+    visit.change(&[Topic::Settings], move |store| actions::groups::add(store, &name)).await?;
     Ok(redirect("/policies?done=group"))
 }
 
@@ -290,11 +233,7 @@ pub(super) async fn remove_group(
     Path(id): Path<String>,
     _form: Form,
 ) -> Result<Response, Problem> {
-    let Group { id, name, .. } = group(&visit, &id).await?;
-    let done = Done::new("group removed", name.clone());
-    let removed = visit.change(Topic::Settings, done, move |connection| {
-        Ok(groups::remove(connection, id)?.map_err(|refused| group_refusal(&name, &refused)))
-    });
-    removed.await?;
+    let Group { id, .. } = group(&visit, &id).await?;
+    visit.change(&[Topic::Settings], move |store| actions::groups::remove(store, id)).await?;
     Ok(redirect("/policies?done=group-removed"))
 }

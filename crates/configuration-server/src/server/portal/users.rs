@@ -2,10 +2,11 @@
 
 use super::confirm::Confirm;
 use super::fields::Fields;
-use super::page::{Choice, Done, Form, Frame, Problem, Section, Visit, answer, show};
+use super::page::{Choice, Form, Frame, Problem, Section, Visit, answer, show};
 use super::redirect;
 use super::ui::{Ago, Moment};
 use crate::access::{Password, Role, hash};
+use crate::server::actions::users as actions;
 use crate::server::changes::Topic;
 use crate::store::users::{self, User};
 use askama::Template;
@@ -92,10 +93,8 @@ pub(super) async fn add(visit: Visit, Form(form): Form) -> Result<Response, Prob
 async fn added(visit: &Visit, form: &Fields) -> Result<User, Problem> {
     let (name, role) = (form.get("name").to_owned(), role(form)?);
     let hashed = hash(Password::from(form.exact("password").to_owned())).await?;
-    let (done, now) = (Done::new("user added", format!("{name}, {role}")), visit.now);
-    visit
-        .change(Topic::Settings, done, move |connection| users::add(connection, &name, role, &hashed, now))
-        .await
+    let now = visit.now;
+    visit.change(&[Topic::Settings], move |store| actions::add(store, &name, role, &hashed, now)).await
 }
 
 fn role(form: &Fields) -> Result<Role, ApiError> {
@@ -140,8 +139,8 @@ pub(super) async fn change(
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let user = by_id(&visit, &id).await?;
-    match changed(&visit, &user, &form).await {
-        Ok(()) => Ok(redirect("/users?done=user")),
+    match changed(&visit, user.id, &form).await {
+        Ok(_) => Ok(redirect("/users?done=user")),
         Err(Problem(error)) if error.code != ErrorCode::Internal => {
             let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
             edit_with(&visit, status, user, Some(error.failure))
@@ -150,22 +149,15 @@ pub(super) async fn change(
     }
 }
 
-async fn changed(visit: &Visit, user: &User, form: &Fields) -> Result<(), Problem> {
-    let (id, role) = (user.id, role(form)?);
-    let password = match form.exact("password") {
+async fn changed(visit: &Visit, id: i64, form: &Fields) -> Result<User, Problem> {
+    let role = role(form)?;
+    let hashed = match form.exact("password") {
         "" => None,
         password => Some(hash(Password::from(password.to_owned())).await?),
     };
-    let what = if password.is_some() { ", with a new password" } else { "" };
-    let done = Done::new("user changed", format!("{}, {role}{what}", user.name));
-    let changed = visit.change(Topic::Settings, done, move |connection| {
-        if let Err(refused) = users::set_role(connection, id, role)? {
-            return Ok(Err(refused));
-        }
-        match password {
-            Some(hashed) => users::set_password(connection, id, &hashed),
-            None => Ok(Ok(())),
-        }
+    let (own, now) = (visit.caller.user, visit.now);
+    let changed = visit.change(&[Topic::Settings], move |store| {
+        actions::change(store, own, id, role, hashed.as_deref(), now)
     });
     changed.await
 }
@@ -186,8 +178,8 @@ pub(super) async fn ask_remove(visit: Visit, Path(id): Path<String>) -> Result<R
 
 /// `POST /users/{id}/remove`.
 pub(super) async fn remove(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
-    let User { id, name, .. } = by_id(&visit, &id).await?;
-    let done = Done::new("user removed", name);
-    visit.change(Topic::Settings, done, move |connection| users::remove(connection, id)).await?;
+    let User { id, .. } = by_id(&visit, &id).await?;
+    let (own, now) = (visit.caller.user, visit.now);
+    visit.change(&[Topic::Settings], move |store| actions::remove(store, own, id, now)).await?;
     Ok(redirect("/users?done=user-removed"))
 }

@@ -1,20 +1,19 @@
 //! One request of a person's program, and its answer.
 
+use super::super::actions::{Actor, Changed, missing};
 use super::super::api::Received;
 use super::super::changes::Topic;
 use super::super::{Peer, Shared, answer, bad_request, internal};
 use super::fields::{Fields, Parameters};
 use crate::access::Caller;
-use crate::store::audit;
-use crate::store::events::{self, Event};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use control_api::ApiError;
 use control_api::time::Time;
-use control_api::{ApiError, ErrorCode};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -102,27 +101,6 @@ impl IntoResponse for Reply {
     }
 }
 
-/// What is written down of a change.
-pub(super) struct Note {
-    /// The host that it is about, by name; else nothing.
-    pub(super) host: String,
-    /// What was done, in one or two words.
-    pub(super) outcome: &'static str,
-    /// To what.
-    pub(super) detail: String,
-    /// What people are told.
-    pub(super) event: Option<Event>,
-}
-
-impl Note {
-    pub(super) fn new(outcome: &'static str, detail: impl Into<String>) -> Note {
-        Note { host: String::new(), outcome, detail: detail.into(), event: None }
-    }
-}
-
-/// What a change makes, or why it is refused.
-pub(super) type Changed<T> = anyhow::Result<Result<(T, Note), ApiError>>;
-
 impl Call {
     pub(super) fn now(&self) -> Time {
         self.shared.now()
@@ -163,59 +141,15 @@ impl Call {
         self.shared.store.read(work).await.map_err(|error| internal(&error))
     }
 
-    /// Changes the store, and writes down who did it, in one transaction; nothing is changed where it is refused.
+    /// Changes the store as an [action](super::super::actions) does.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        topic: Topic,
+        topics: &[Topic],
         work: impl FnOnce(&Transaction<'_>) -> Changed<T> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (now, address, user) = (self.now(), self.address.clone(), self.caller.name.clone());
-        let changed = self.shared.store.with(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let (made, note) = match work(&transaction)? {
-                Ok(done) => done,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let told = note.event.is_some();
-            if let Some(event) = &note.event {
-                events::add(&transaction, event)?;
-            }
-            let detail = format!("by {user}: {}", note.detail);
-            tracing::info!(address, host = note.host, outcome = note.outcome, "{detail}");
-            let outcome = note.outcome.to_owned();
-            audit::add(&transaction, &audit::Entry { time: now, address, host: note.host, outcome, detail })?;
-            transaction.commit()?;
-            Ok(Ok((made, told)))
-        });
-        let (made, told) = changed.await.map_err(|error| internal(&error))??;
-        self.shared.changes.tell(topic);
-        if told {
-            self.shared.changes.tell(Topic::Events);
-        }
-        Ok(made)
+        let actor = Actor { shared: &self.shared, caller: &self.caller, address: &self.address };
+        actor.change(topics, work).await
     }
-}
-
-/// The refusal of an id that there is not.
-pub(super) fn missing(kind: &str, id: &str) -> ApiError {
-    let id: String = id.chars().take(60).collect();
-    ApiError::new(
-        ErrorCode::NotFound,
-        format!("{kind} {id}"),
-        "there is none of this id",
-        "it was removed, or has never been there",
-        "list those that there are",
-    )
-}
-
-/// The refusal of what does not go with what is there.
-pub(super) fn conflict(
-    object: impl Into<String>,
-    what: &str,
-    why: impl std::fmt::Display,
-    next: &str,
-) -> ApiError {
-    ApiError::new(ErrorCode::Conflict, object, what, why, next)
 }
 
 /// An answer that is on its way.

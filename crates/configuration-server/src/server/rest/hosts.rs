@@ -1,7 +1,8 @@
 //! `/api/v1/hosts`.
 
-use super::super::changes::Topic;
-use super::call::{Answer, Call, Note, Reply, missing};
+use super::super::actions::hosts::{self as actions, KIND};
+use super::super::actions::missing;
+use super::call::{Answer, Call, Reply};
 use crate::store::events::{self, Raised};
 use crate::store::hosts::{self, Known};
 use crate::store::reports::{self, Report};
@@ -10,8 +11,6 @@ use control_api::agent::{Datastore, Health, HostDisk, Protection};
 use control_api::registration::HostKind;
 use control_api::time::Time;
 use serde::Serialize;
-
-const KIND: &str = "host";
 
 /// Whether a host tells of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -122,16 +121,6 @@ pub(super) async fn show(mut call: Call) -> Answer {
 pub(super) async fn revoke(mut call: Call) -> Answer {
     call.no_query()?;
     let (id, now) = (call.id(), call.now());
-    let revoked = call.change(Topic::Hosts, move |transaction| {
-        let known = hosts::by_uuid(transaction, &id)?.filter(|known| known.revoked.is_none());
-        let Some(known) = known else { return Ok(Err(missing(KIND, &id))) };
-        hosts::revoke(transaction, &known, now)?;
-        let detail = format!("{} {}", known.kind, known.id);
-        Ok(Ok(((), Note { host: known.name, ..Note::new("revoked", detail) })))
-    });
-    revoked.await?;
-    for topic in [Topic::Items, Topic::Jobs, Topic::Events] {
-        call.shared.changes.tell(topic);
-    }
+    call.change(&actions::REVOKED, move |store| actions::revoke(store, &id, now)).await?;
     Reply::nothing()
 }

@@ -1,17 +1,15 @@
 //! `/api/v1/items`.
 
+use super::super::actions::items::{self as actions, KIND, Wanted};
+use super::super::actions::missing;
 use super::super::changes::Topic;
-use super::call::{Answer, Call, Note, Reply, missing};
+use super::call::{Answer, Call, Reply};
 use super::fields::refused;
-use super::groups::refusal;
 use crate::store::items::{self, Item};
 use crate::store::samples::{self, SLOT};
-use crate::store::{groups, policies};
 use control_api::time::Time;
 use control_api::{ItemState, Progress, Severity};
 use serde::Serialize;
-
-const KIND: &str = "item";
 
 /// The severities, by name.
 pub(super) const SEVERITIES: [(&str, Severity); 3] =
@@ -113,33 +111,9 @@ pub(super) async fn change(mut call: Call) -> Answer {
     if policy.is_none() && group.is_none() {
         return Err(refused("the body", "with a policy, a group, or both", "without either"));
     }
-    let changed = call.change(Topic::Items, move |transaction| {
-        let Some(item) = items::by_id(transaction, id)? else {
-            return Ok(Err(missing(KIND, &id.to_string())));
-        };
-        let mut done = Vec::new();
-        if let Some(policy) = policy {
-            if !policies::assign(transaction, id, policy)? {
-                return Ok(Err(missing("policy", &policy.to_string())));
-            }
-            done.push(format!("policy {policy}"));
-        }
-        if let Some(group) = group {
-            let number = group.map_or("none".to_owned(), |group| group.to_string());
-            if let Err(why) = groups::assign(transaction, id, group)? {
-                return Ok(Err(refusal(why, group.unwrap_or_default(), &number)));
-            }
-            done.push(format!("group {number}"));
-        }
-        let Some(changed) = items::by_id(transaction, id)? else {
-            return Ok(Err(missing(KIND, &id.to_string())));
-        };
-        let detail = format!("{}: {}", item.name, done.join(", "));
-        Ok(Ok((changed, Note { host: item.host_name, ..Note::new("item changed", detail) })))
-    });
-    let changed = changed.await?;
-    call.shared.changes.tell(Topic::Settings);
-    Reply::of(&changed)
+    let wanted = Wanted { policy, group };
+    let topics = [Topic::Items, Topic::Settings];
+    Reply::of(&call.change(&topics, move |store| actions::assign(store, id, &wanted)).await?)
 }
 
 /// The newest bookmarks of an item.

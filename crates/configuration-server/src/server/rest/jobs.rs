@@ -1,16 +1,15 @@
 //! `/api/v1/jobs`.
 
+use super::super::actions::jobs::{self as actions, KIND};
+use super::super::actions::missing;
 use super::super::changes::Topic;
-use super::call::{Answer, Call, Note, Reply, conflict, missing};
+use super::call::{Answer, Call, Reply};
 use super::fields::{Field, is_host_id, refused};
-use crate::store::jobs::{self, Job, NewJob};
-use crate::store::{hosts, items};
+use crate::store::jobs;
 use control_api::agent::JobKind;
-use control_api::registration::HostKind;
 use control_api::{ApiError, PointSelector};
 use serde_json::Value;
 
-const KIND: &str = "job";
 /// Characters that the name of a bookmark may have.
 const MAX_BOOKMARK: usize = 60;
 
@@ -45,31 +44,8 @@ pub(super) async fn order(mut call: Call) -> Answer {
     let job = wanted(fields.take("job")?.value())?;
     fields.finish()?;
     let (by, now) = (call.caller.name.clone(), call.now());
-    let ordered = call.change(Topic::Jobs, move |transaction| {
-        let Some(known) = hosts::by_uuid(transaction, &host)? else {
-            return Ok(Err(missing("host", &host)));
-        };
-        let does_it = match job {
-            JobKind::Bookmark { .. } => HostKind::SourceAgent,
-            _ => HostKind::MasterTarget,
-        };
-        if known.kind != does_it {
-            let why = format!("it is a {}, and only a {does_it} does this", known.kind);
-            let what = format!("it cannot be ordered to {}", job.title());
-            return Ok(Err(conflict(known.name, &what, why, "choose another host")));
-        }
-        let mut item = None;
-        if let Some(name) = job.item() {
-            let here = items::of_host(transaction, known.row)?;
-            let Some(found) = here.into_iter().find(|item| item.name == name && !item.gone) else {
-                return Ok(Err(missing(&format!("the item on {}:", known.name), name)));
-            };
-            item = Some(found.id);
-        }
-        let new = NewJob { host: known.row, item, job, by, now };
-        Ok(jobs::add(transaction, &new)?.map(|job| noted(job, "job ordered")))
-    });
-    let ordered = ordered.await?;
+    let ordered =
+        call.change(&[Topic::Jobs], move |store| actions::order(store, &host, job, by, now)).await?;
     Reply::made(format!("/api/v1/jobs/{}", ordered.id), &ordered)
 }
 
@@ -77,19 +53,7 @@ pub(super) async fn order(mut call: Call) -> Answer {
 pub(super) async fn cancel(mut call: Call) -> Answer {
     call.no_query()?;
     let (id, by, now) = (call.id(), call.caller.name.clone(), call.now());
-    let cancelled = call.change(Topic::Jobs, move |transaction| {
-        Ok(jobs::cancel(transaction, &id, &by, now)?.map(|job| noted(job, "job cancelled")))
-    });
-    let cancelled = cancelled.await?;
-    // A job that ends at once has told it.
-    call.shared.changes.tell(Topic::Events);
-    Reply::of(&cancelled)
-}
-
-fn noted(job: Job, outcome: &'static str) -> (Job, Note) {
-    let detail = format!("{} {}", job.id, job.job.title());
-    let note = Note { host: job.host_name.clone(), ..Note::new(outcome, detail) };
-    (job, note)
+    Reply::of(&call.change(&actions::CANCELLED, move |store| actions::cancel(store, &id, &by, now)).await?)
 }
 
 /// What is to be done, in the form that the document describes: no field too many, and points named without doubt.

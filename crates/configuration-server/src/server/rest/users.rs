@@ -1,15 +1,13 @@
 //! `/api/v1/users`.
 
+use super::super::actions::users::{self as actions, KIND};
 use super::super::changes::Topic;
-use super::call::{Answer, Call, Note, Reply, conflict, missing};
+use super::call::{Answer, Call, Reply};
 use super::fields::{Field, refused};
 use crate::access::{self, Password, Role};
-use crate::store::events::Event;
-use crate::store::users::{self, User};
-use control_api::time::Time;
-use control_api::{ApiError, Severity};
+use crate::store::users;
+use control_api::ApiError;
 
-const KIND: &str = "user";
 /// Characters that a password may have.
 const MAX_PASSWORD: usize = 256;
 
@@ -29,13 +27,7 @@ pub(super) async fn add(mut call: Call) -> Answer {
     let password = password(fields.take("password")?)?;
     fields.finish()?;
     let (hash, now) = (access::hash(password).await?, call.now());
-    let made = call.change(Topic::Settings, move |transaction| {
-        let made = users::add(transaction, &name, role, &hash, now)?;
-        Ok(made.map(|user| {
-            let note = note("user added", &user, now, "a user was added");
-            (user, note)
-        }))
-    });
+    let made = call.change(&[Topic::Settings], move |store| actions::add(store, &name, role, &hash, now));
     let made = made.await?;
     Reply::made(format!("/api/v1/users/{}", made.id), &made)
 }
@@ -48,45 +40,24 @@ pub(super) async fn change(mut call: Call) -> Answer {
     let role = role(fields.take("role")?)?;
     let password = fields.find("password").map(password).transpose()?;
     fields.finish()?;
-    not_oneself(&call, id)?;
+    if call.caller.user == id {
+        // With a new password the session that asks would end before the answer.
+        return Err(actions::oneself(&call.caller.name));
+    }
     let hash = match password {
         Some(password) => Some(access::hash(password).await?),
         None => None,
     };
-    let now = call.now();
-    let changed = call.change(Topic::Settings, move |transaction| {
-        if let Err(refused) = users::set_role(transaction, id, role)? {
-            return Ok(Err(refused));
-        }
-        if let Some(hash) = &hash {
-            users::set_password(transaction, id, hash)?.ok();
-        }
-        let Some(user) = users::by_id(transaction, id)? else {
-            return Ok(Err(missing(KIND, &id.to_string())));
-        };
-        let what = match hash {
-            Some(_) => "a user was given a role and a password",
-            None => "a user was given a role",
-        };
-        let note = note("user changed", &user, now, what);
-        Ok(Ok((user, note)))
-    });
+    let (own, now) = (call.caller.user, call.now());
+    let changed = call
+        .change(&[Topic::Settings], move |store| actions::change(store, own, id, role, hash.as_deref(), now));
     Reply::of(&changed.await?)
 }
 
 pub(super) async fn remove(mut call: Call) -> Answer {
     call.no_query()?;
-    let id = call.number(KIND)?;
-    not_oneself(&call, id)?;
-    let now = call.now();
-    let removed = call.change(Topic::Settings, move |transaction| {
-        let Some(user) = users::by_id(transaction, id)? else {
-            return Ok(Err(missing(KIND, &id.to_string())));
-        };
-        let removed = users::remove(transaction, id)?;
-        Ok(removed.map(|()| ((), note("user removed", &user, now, "a user was removed"))))
-    });
-    removed.await?;
+    let (id, own, now) = (call.number(KIND)?, call.caller.user, call.now());
+    call.change(&[Topic::Settings], move |store| actions::remove(store, own, id, now)).await?;
     Reply::nothing()
 }
 
@@ -103,33 +74,4 @@ fn password(field: Field) -> Result<Password, ApiError> {
         true => Ok(Password::from(text)),
         false => Err(refused("password", &format!("at most {MAX_PASSWORD} characters long"), "longer")),
     }
-}
-
-/// Nobody shuts himself out.
-fn not_oneself(call: &Call, id: i64) -> Result<(), ApiError> {
-    if call.caller.user != id {
-        return Ok(());
-    }
-    Err(conflict(
-        format!("{KIND} {}", call.caller.name),
-        "it cannot be changed or removed",
-        "it is the user who asks",
-        "have another administrator do it, or use mt-configserver user on the configuration server",
-    ))
-}
-
-fn note(outcome: &'static str, user: &User, now: Time, what: &str) -> Note {
-    let event = Event {
-        id: 0,
-        time: now,
-        severity: Severity::Info,
-        kind: "user".into(),
-        object: user.name.clone(),
-        what: what.into(),
-        cause: format!("role {}", user.role),
-        next: String::new(),
-        host: None,
-        item: None,
-    };
-    Note { event: Some(event), ..Note::new(outcome, format!("{}, {}", user.name, user.role)) }
 }

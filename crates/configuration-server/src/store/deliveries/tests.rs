@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::testing::{self, happened};
 use control_api::time::SECOND;
 
 const HOUR: Time = 3600 * SECOND;
@@ -12,8 +13,7 @@ struct Rig {
 
 impl Rig {
     fn new(channels: &[&str]) -> Rig {
-        let folder = tempfile::tempdir().unwrap();
-        let store = crate::store::schema::open(&folder.path().join("store.sqlite")).unwrap();
+        let (folder, store) = testing::store();
         let rig = Rig { _folder: folder, store };
         rig.set_up(channels, 0);
         rig
@@ -52,21 +52,6 @@ impl Rig {
 
 fn wanted(channel: &str) -> Wanted {
     Wanted { channel: channel.into(), at_least: Severity::Warning }
-}
-
-fn happened(time: Time, severity: Severity) -> Event {
-    Event {
-        id: 0,
-        time,
-        severity,
-        kind: "not-connected".into(),
-        object: "mt01".into(),
-        what: "it is not connected".into(),
-        cause: "no heartbeat came".into(),
-        next: "look at its network".into(),
-        host: None,
-        item: None,
-    }
 }
 
 #[test]

@@ -1,15 +1,19 @@
 use super::*;
-use crate::store::testing::{self, NOW, described, item as told};
-use control_api::agent::{JobState, StepState};
-use control_api::{AlertKind, Bookmark, ItemState};
+use crate::agent::tests::example;
+use crate::agent::{JobState, StepState};
+use crate::point::Bookmark;
+use crate::status::AlertKind;
+
+fn told(name: &str) -> ItemReport {
+    let mut item = example().items.remove(0);
+    item.status.name = name.into();
+    item
+}
 
 fn target(change: impl FnOnce(&mut Heartbeat)) -> Checked {
-    let mut beat = testing::heartbeat(
-        described(HostKind::MasterTarget, 1),
-        vec![told("web01", ItemState::Protected), told("db01", ItemState::Protected)],
-    );
+    let mut beat = Heartbeat { items: vec![told("web01"), told("db01")], ..example() };
     change(&mut beat);
-    heartbeat(&beat)
+    beat.check()
 }
 
 fn host_disk(name: &str) -> HostDisk {
@@ -34,7 +38,7 @@ fn every_length_and_count_of_a_heartbeat_is_bounded() {
         target(|beat| beat.disks = vec![host_disk("sda"), host_disk("")]),
         "disks: number 2: name must have",
     );
-    let many = |beat: &mut Heartbeat| beat.items = vec![told("web01", ItemState::Protected); MAX_ITEMS + 1];
+    let many = |beat: &mut Heartbeat| beat.items = vec![told("web01"); MAX_ITEMS + 1];
     refused(target(many), "items: 513 are more");
     refused(target(|beat| beat.items[1].status.name = "web01".into()), "web01 is there twice");
     refused(target(|beat| beat.items[1].status.name = "a\nb".into()), "items: number 2: name");
@@ -54,8 +58,8 @@ fn every_length_and_count_of_a_heartbeat_is_bounded() {
     refused(target(|beat| beat.items[0].status.disks = vec![disk.clone()]), "target is longer");
     let point = |name: String| Point {
         number: 1,
-        source_time: NOW,
-        receive_time: NOW,
+        source_time: 1,
+        receive_time: 1,
         bookmark: Some(Bookmark { name, application_consistent: false, group: None }),
         journal_bytes: 0,
     };
@@ -87,6 +91,7 @@ fn each_kind_of_host_tells_what_it_has() {
     let agent = |beat: &mut Heartbeat| {
         beat.host.kind = HostKind::SourceAgent;
         beat.items.clear();
+        beat.retention = None;
         beat.protection = Some(protection());
     };
     target(agent).unwrap();
@@ -94,8 +99,8 @@ fn each_kind_of_host_tells_what_it_has() {
 
 #[test]
 fn reports_and_requests_of_jobs_are_bounded() {
-    let host = described(HostKind::MasterTarget, 1);
-    let ask = |running| jobs(&JobsRequest { host: host.clone(), running, wait_seconds: 1 });
+    let host = example().host;
+    let ask = |running| JobsRequest { host: host.clone(), running, wait_seconds: 1 }.check();
     ask(vec!["0".repeat(32); MAX_RUNNING]).unwrap();
     refused(ask(vec!["0".repeat(32); MAX_RUNNING + 1]), "running: 257");
     refused(ask(vec!["0".repeat(31)]), "32 hexadecimal digits");
@@ -105,7 +110,7 @@ fn reports_and_requests_of_jobs_are_bounded() {
     let good = JobReport {
         id: "0".repeat(32),
         state: JobState::Running,
-        started: NOW,
+        started: 1,
         ended: None,
         steps: vec![one.clone(); JobReport::MAX_STEPS],
         progress: None,
@@ -114,15 +119,23 @@ fn reports_and_requests_of_jobs_are_bounded() {
         outcome: None,
         failure: None,
     };
-    report(&good).unwrap();
+    good.check().unwrap();
     refused(
-        report(&JobReport { steps: vec![one.clone(); JobReport::MAX_STEPS + 1], ..good.clone() }),
+        JobReport { steps: vec![one.clone(); JobReport::MAX_STEPS + 1], ..good.clone() }.check(),
         "steps: 51",
     );
     let nameless = JobStep { name: String::new(), ..one };
-    refused(report(&JobReport { steps: vec![nameless], ..good.clone() }), "steps: number 1: name");
+    refused(JobReport { steps: vec![nameless], ..good.clone() }.check(), "steps: number 1: name");
     let long = || "x".repeat(MAX_TEXT + 1);
-    refused(report(&JobReport { outcome: Some(long()), ..good.clone() }), "outcome");
+    refused(JobReport { outcome: Some(long()), ..good.clone() }.check(), "outcome");
     let failure = Failure::new("a", "b", long(), "c");
-    refused(report(&JobReport { failure: Some(failure), ..good }), "failure: why");
+    refused(JobReport { failure: Some(failure), ..good }.check(), "failure: why");
+}
+
+#[test]
+fn only_what_is_an_id_names_a_file() {
+    assert!(is_job_id("0123456789abcdef0123456789abcdef"));
+    for id in ["", "..", "0123456789ABCDEF0123456789abcdef", "../../../../../../../../etc/passw", "0"] {
+        assert!(!is_job_id(id), "{id}");
+    }
 }

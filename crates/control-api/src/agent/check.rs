@@ -1,69 +1,83 @@
 //! What a host tells has its form: lengths and counts are bounded, and each refusal names the field.
+//!
+//! The limits stand here once, for the server that refuses what is beyond them and for the host that leaves it out.
 
-use control_api::agent::{
-    Datastore, Heartbeat, HostDisk, ItemReport, JobReport, JobStep, JobsRequest, Protection,
-};
-use control_api::registration::HostKind;
-use control_api::{Alert, DiskStatus, Failure, ItemStatus, Point, RetentionStatus};
+use super::{Datastore, Heartbeat, HostDisk, ItemReport, JobReport, JobStep, JobsRequest, Protection};
+use crate::local::Failure;
+use crate::point::Point;
+use crate::registration::HostKind;
+use crate::status::{Alert, DiskStatus, ItemStatus, RetentionStatus};
 use std::collections::HashSet;
 
 /// The longest name or id, in bytes.
-const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 /// The longest text or path, in bytes.
-const MAX_TEXT: usize = 4096;
+pub(super) const MAX_TEXT: usize = 4096;
 
-const MAX_DISKS: usize = 256;
-const MAX_DATASTORES: usize = 64;
-const MAX_ITEMS: usize = 512;
-const MAX_ITEM_DISKS: usize = 64;
-const MAX_ALERTS: usize = 32;
+pub(super) const MAX_DISKS: usize = 256;
+pub(super) const MAX_DATASTORES: usize = 64;
+pub(super) const MAX_ITEMS: usize = 512;
+pub(super) const MAX_ITEM_DISKS: usize = 64;
+pub(super) const MAX_ALERTS: usize = 32;
 /// Jobs that a host may say it is at.
 const MAX_RUNNING: usize = 256;
 
 type Checked = Result<(), String>;
 
-/// Checks a heartbeat, apart from its host.
-pub(super) fn heartbeat(heartbeat: &Heartbeat) -> Checked {
-    let Heartbeat { host, health, disks, datastores, retention, items, protection, .. } = heartbeat;
-    let numbers = [health.busy_percent, health.load[0], health.load[1], health.load[2]];
-    if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
-        return Err("health: busy_percent and load must be numbers from 0 on".into());
+impl Heartbeat {
+    /// Refuses what is too long or has another form, apart from its host, which has a check of its own.
+    pub fn check(&self) -> Result<(), String> {
+        let Heartbeat { host, health, disks, datastores, retention, items, protection, .. } = self;
+        let numbers = [health.busy_percent, health.load[0], health.load[1], health.load[2]];
+        if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+            return Err("health: busy_percent and load must be numbers from 0 on".into());
+        }
+        each("disks", disks, MAX_DISKS, disk)?;
+        each("datastores", datastores, MAX_DATASTORES, datastore)?;
+        each("items", items, MAX_ITEMS, item)?;
+        let mut names = HashSet::new();
+        if let Some(twice) = items.iter().find(|item| !names.insert(&item.status.name)) {
+            return Err(format!("items: {} is there twice", twice.status.name));
+        }
+        let is_target = host.kind == HostKind::MasterTarget;
+        if !is_target && (retention.is_some() || !items.is_empty()) {
+            return Err("retention and items: only a master target has them".into());
+        }
+        if is_target && protection.is_some() {
+            return Err("protection: only a source agent has it".into());
+        }
+        retention.iter().try_for_each(self::retention).map_err(|why| format!("retention: {why}"))?;
+        protection.iter().try_for_each(self::protection).map_err(|why| format!("protection: {why}"))
     }
-    each("disks", disks, MAX_DISKS, disk)?;
-    each("datastores", datastores, MAX_DATASTORES, datastore)?;
-    each("items", items, MAX_ITEMS, item)?;
-    let mut names = HashSet::new();
-    if let Some(twice) = items.iter().find(|item| !names.insert(&item.status.name)) {
-        return Err(format!("items: {} is there twice", twice.status.name));
-    }
-    let is_target = host.kind == HostKind::MasterTarget;
-    if !is_target && (retention.is_some() || !items.is_empty()) {
-        return Err("retention and items: only a master target has them".into());
-    }
-    if is_target && protection.is_some() {
-        return Err("protection: only a source agent has it".into());
-    }
-    retention.iter().try_for_each(self::retention).map_err(|why| format!("retention: {why}"))?;
-    protection.iter().try_for_each(self::protection).map_err(|why| format!("protection: {why}"))
 }
 
-/// Checks a request for jobs, apart from its host.
-pub(super) fn jobs(request: &JobsRequest) -> Checked {
-    each("running", &request.running, MAX_RUNNING, |id| job_id(id))
+impl JobsRequest {
+    /// Refuses what is too long or has another form, apart from its host, which has a check of its own.
+    pub fn check(&self) -> Result<(), String> {
+        each("running", &self.running, MAX_RUNNING, |id| job_id(id))
+    }
 }
 
-/// Checks a report of a job.
-pub(super) fn report(report: &JobReport) -> Checked {
-    job_id(&report.id)?;
-    each("steps", &report.steps, JobReport::MAX_STEPS, step)?;
-    text("outcome", report.outcome.as_deref())?;
-    report.failure.iter().try_for_each(failure).map_err(|why| format!("failure: {why}"))
+impl JobReport {
+    /// Refuses what is too long or has another form.
+    pub fn check(&self) -> Result<(), String> {
+        job_id(&self.id)?;
+        each("steps", &self.steps, JobReport::MAX_STEPS, step)?;
+        text("outcome", self.outcome.as_deref())?;
+        self.failure.iter().try_for_each(failure).map_err(|why| format!("failure: {why}"))
+    }
+}
+
+/// Whether a text can be the id of a job: 32 hexadecimal digits in lower case. Hosts name files by it.
+pub fn is_job_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn job_id(id: &str) -> Checked {
-    let good =
-        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    good.then_some(()).ok_or_else(|| "the id of a job must be 32 hexadecimal digits in lower case".into())
+    match is_job_id(id) {
+        true => Ok(()),
+        false => Err("the id of a job must be 32 hexadecimal digits in lower case".into()),
+    }
 }
 
 fn step(step: &JobStep) -> Checked {
