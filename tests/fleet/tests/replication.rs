@@ -42,7 +42,9 @@ fn replication_goes_on_without_the_configuration_server() -> Result<()> {
     site.drain()?;
     let image = site.bookmark("while-the-server-was-dead")?;
     site.drain()?;
-    let received = site.target.item()?.received_bytes;
+    let status = site.target.item()?;
+    let received = status.received_bytes;
+    let drained = status.protected_until.context("nothing is protected")?;
     println!("{} MiB were replicated meanwhile", (received - before) >> 20);
     ensure!(received - before > 8 << 20, "hardly anything was written");
     site.compare_point("while-the-server-was-dead", &image)?;
@@ -50,7 +52,7 @@ fn replication_goes_on_without_the_configuration_server() -> Result<()> {
     let server = ConfigurationServer::start_at(&site.plan.rig, server.port(), MORE)?;
     wait_for("the item to be shown as it is now", LONGEST, || {
         let shown = item(&runtime, &person)?;
-        Ok(shown.filter(|item| item["status"]["received_bytes"].as_u64() >= Some(received)))
+        Ok(shown.filter(|item| item["protected_until"].as_u64().is_some_and(|until| until >= drained)))
     })?;
     wait_for("the bookmark to be shown", LONGEST, || {
         let shown = item(&runtime, &person)?.context("the item is gone")?;
