@@ -12,7 +12,10 @@ pub(crate) fn resolve(storage: &Storage, selector: &PointSelector) -> Result<Bat
     let journal = storage.journal();
     let newest = PointQuery { limit: 1, newest_first: true, ..PointQuery::default() };
     let found = match selector {
-        PointSelector::Latest => journal.points(&newest).map(|mut points| points.pop()),
+        PointSelector::Latest => {
+            let query = PointQuery { only_received: true, ..newest };
+            journal.points(&query).map(|mut points| points.pop())
+        }
         PointSelector::LatestApplicationConsistent => {
             let query = PointQuery { only_application_consistent: true, ..newest };
             journal.points(&query).map(|mut points| points.pop())

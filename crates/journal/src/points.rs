@@ -5,7 +5,7 @@ use crate::journal::Journal;
 use crate::record::{RECORD_HEADER, Record};
 use crate::segment::Segment;
 use crate::store::read_vec;
-use crate::types::{BatchNumber, BatchSummary, PendingBatch, PointQuery};
+use crate::types::{BatchKind, BatchNumber, BatchSummary, PendingBatch, PointQuery};
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 
@@ -46,11 +46,16 @@ impl Journal {
         Ok(self.points(&query)?.pop())
     }
 
-    /// The newest point whose source time is not after this; where the source's clock jumped, the one of the
-    /// highest number.
+    /// The newest point that came from the source and whose source time is not after this; where the source's clock
+    /// jumped, the one of the highest number.
     pub fn point_at_time(&self, source_time: u64) -> Result<Option<BatchSummary>> {
-        let query =
-            PointQuery { to: Some(source_time), limit: 1, newest_first: true, ..PointQuery::default() };
+        let query = PointQuery {
+            to: Some(source_time),
+            only_received: true,
+            limit: 1,
+            newest_first: true,
+            ..PointQuery::default()
+        };
         Ok(self.points(&query)?.pop())
     }
 
@@ -164,6 +169,7 @@ impl PointQuery {
         let Some(batch) = &record.batch else { return false };
         let bookmark = batch.bookmark.as_ref();
         batch.kind.is_consistent()
+            && (!self.only_received || batch.kind == BatchKind::Point)
             && self.from.is_none_or(|from| batch.source_time >= from)
             && self.to.is_none_or(|to| batch.source_time <= to)
             && (!self.only_bookmarks || bookmark.is_some())

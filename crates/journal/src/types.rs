@@ -206,6 +206,8 @@ pub struct PointQuery {
     pub only_bookmarks: bool,
     /// Only points with an application-consistent bookmark.
     pub only_application_consistent: bool,
+    /// Only states that came from the source, and not those that a rollback came back to.
+    pub only_received: bool,
     /// At most this many; zero means no limit.
     pub limit: usize,
     /// Newest first instead of oldest first.

@@ -214,6 +214,18 @@ pub fn late(name: &str) -> ItemReport {
     })
 }
 
+/// One whose disks hold a recovery point, and which waits for somebody to commit that.
+pub fn failed_over(name: &str) -> ItemReport {
+    with(name, |status| {
+        status.state = ItemState::FailedOver;
+        let detail =
+            "its disks hold recovery point 4711; mtctl commit releases them, mtctl cancel-failover goes back";
+        status.detail = Some(detail.into());
+        status.peer = None;
+        status.bytes_per_second = 0;
+    })
+}
+
 /// RPO and rate of a day, by five minutes: a quiet one with a nightly batch; an hour is missing.
 pub fn day() -> Vec<(u64, u64, u64)> {
     let newest = now() / SECOND / 300;

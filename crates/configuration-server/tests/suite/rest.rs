@@ -149,6 +149,9 @@ fn document(cs: &ConfigurationServer, target: &str, source: &str) -> Value {
         (target, json!({"kind": "resume", "item": "db01"})),
         (target, json!({"kind": "test-failover-start", "item": "db02", "point": "latest"})),
         (target, json!({"kind": "test-failover-stop", "item": "db02", "id": 7})),
+        (target, json!({"kind": "failover", "item": "db02", "point": "417"})),
+        (target, json!({"kind": "cancel-failover", "item": "db02"})),
+        (target, json!({"kind": "commit", "item": "db02"})),
         (source, json!({"kind": "bookmark", "name": "before the upgrade", "application_consistent": false})),
     ];
     let examples = orders.iter().enumerate().map(|(number, (host, job))| {

@@ -45,6 +45,24 @@ pub enum JobKind {
         /// Number of the test failover.
         id: u64,
     },
+    /// A master target writes a recovery point to the disks of an item and stops its replication. Of an item that is
+    /// failed over: to another point.
+    Failover {
+        /// The item.
+        item: String,
+        /// The point.
+        point: PointSelector,
+    },
+    /// It goes back from a failover that was not committed.
+    CancelFailover {
+        /// The item.
+        item: String,
+    },
+    /// It gives up the way back from a failover, and releases the disks.
+    Commit {
+        /// The item.
+        item: String,
+    },
 }
 
 impl JobKind {
@@ -60,6 +78,9 @@ impl JobKind {
             JobKind::Resume { item } => format!("resume {item}"),
             JobKind::TestFailoverStart { item, point } => format!("test failover of {item} to {point}"),
             JobKind::TestFailoverStop { item, id } => format!("end test failover {id} of {item}"),
+            JobKind::Failover { item, point } => format!("fail over {item} to {point}"),
+            JobKind::CancelFailover { item } => format!("cancel the failover of {item}"),
+            JobKind::Commit { item } => format!("commit the failover of {item}"),
         }
     }
 
@@ -70,7 +91,18 @@ impl JobKind {
             JobKind::Resync { item }
             | JobKind::Resume { item }
             | JobKind::TestFailoverStart { item, .. }
-            | JobKind::TestFailoverStop { item, .. } => Some(item),
+            | JobKind::TestFailoverStop { item, .. }
+            | JobKind::Failover { item, .. }
+            | JobKind::CancelFailover { item }
+            | JobKind::Commit { item } => Some(item),
+        }
+    }
+
+    /// The recovery point that it names.
+    pub fn point(&self) -> Option<&PointSelector> {
+        match self {
+            JobKind::TestFailoverStart { point, .. } | JobKind::Failover { point, .. } => Some(point),
+            _ => None,
         }
     }
 }

@@ -100,6 +100,15 @@ mod tests {
                 JobKind::TestFailoverStop { item: "web01".into(), id: 7 },
                 r#"{"kind":"test-failover-stop","item":"web01","id":7}"#,
             ),
+            (
+                JobKind::Failover { item: "web01".into(), point: crate::PointSelector::Number(17) },
+                r#"{"kind":"failover","item":"web01","point":"17"}"#,
+            ),
+            (
+                JobKind::CancelFailover { item: "web01".into() },
+                r#"{"kind":"cancel-failover","item":"web01"}"#,
+            ),
+            (JobKind::Commit { item: "web01".into() }, r#"{"kind":"commit","item":"web01"}"#),
         ];
         for (kind, text) in kinds {
             assert_eq!(serde_json::to_string(&kind).unwrap(), text);

@@ -7,8 +7,9 @@
 //! | resume | looking whether the item is open, which a start tries by itself; if not, opening it |
 //! | test failover | starting it again: what there was of it ended with the program |
 //! | end of a test failover | nothing: it ended with the program |
+//! | failover, its end, commit | looking where the item stands, and ordering what is missing (see `failover`) |
 
-use super::{Teller, resync};
+use super::{Teller, failover, resync};
 use crate::item::{Condition, ItemHandle};
 use crate::preflight::{self, Group, Machine, MachineOptions, Report, Verdict};
 use control_api::agent::JobKind;
@@ -27,6 +28,9 @@ pub(super) fn run(teller: &Teller, job: &Job) -> Result<String, End> {
         JobKind::Resume { item } => resume(teller, job, teller.target.item(item)?),
         JobKind::TestFailoverStart { item, point } => start_test_failover(teller, job, item, point),
         JobKind::TestFailoverStop { item, id } => stop_test_failover(teller, job, item, *id),
+        JobKind::Failover { item, point } => failover::start(teller, job, teller.target.item(item)?, point),
+        JobKind::CancelFailover { item } => failover::cancel(teller, job, teller.target.item(item)?),
+        JobKind::Commit { item } => failover::commit(teller, job, teller.target.item(item)?),
         other => Err(End::Failed(Failure::new(
             other.title(),
             "it is not carried out",

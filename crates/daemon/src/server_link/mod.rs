@@ -1,10 +1,11 @@
 //! The conversation with the configuration server, from the master target's side.
 //!
 //! `registration::link` has the threads that talk; this module says what they talk about. `report` puts heartbeats
-//! together, `surroundings` knows disks and datastores without asking the machine each time, `jobs` and `resync` carry out
-//! what is ordered, by the same code as the local API, and `revoked` keeps the list of certificates by which no source is
-//! let in. Nothing of the data path waits for any of it.
+//! together, `surroundings` knows disks and datastores without asking the machine each time, `jobs`, `resync` and
+//! `failover` carry out what is ordered, by the same code as the local API, and `revoked` keeps the list of certificates by
+//! which no source is let in. Nothing of the data path waits for any of it.
 
+mod failover;
 mod jobs;
 mod report;
 mod resync;

@@ -173,6 +173,65 @@ async fn a_resync_is_ordered_once_though_the_daemon_is_killed() {
     }
 }
 
+/// A failover, another point, back, and forward for good; wherever the daemon is killed, each job ends as it would have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_ordered_changed_cancelled_and_committed() {
+    let cs = ConfigurationServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut site = Site::start(&cs, folder.path());
+    let mut source = site.protect().await;
+    let mut images = Vec::new();
+    for name in ["one", "two"] {
+        source.replicate(&mut site.machine, 50).await;
+        source.send(&site.machine.bookmark(name, BookmarkKind::CrashConsistent)).await;
+        source.wait_durable(site.machine.sequence, 0).await;
+        images.push(site.machine.disks[0].1.clone());
+    }
+    source.replicate(&mut site.machine, 50).await;
+    let newest = site.machine.disks[0].1.clone();
+    cs.wait("/api/v1/items", |item| item["state"] == "protected");
+    let to = |point: &str| json!({ "kind": "failover", "item": "web01", "point": point });
+    let (cancel, commit) =
+        (json!({ "kind": "cancel-failover", "item": "web01" }), json!({ "kind": "commit", "item": "web01" }));
+    let disk = || fs::read(folder.path().join("disk0.img")).unwrap();
+
+    let early = cs.end_of(&cs.order(TARGET, commit.clone()));
+    assert!(early["report"]["failure"]["why"].as_str().unwrap().contains("not failed over"), "{early:#}");
+    // The latest is always what came from the source last, and not what it was rolled back to.
+    for (point, image) in [
+        ("bookmark:one", &images[0]),
+        ("bookmark:two", &images[1]),
+        ("latest", &newest),
+        ("bookmark:one", &images[0]),
+        (&format!("time:{}", crate::source::now()), &newest),
+    ] {
+        let done = cs.end_of(&cs.order(TARGET, to(point)));
+        assert_eq!(done["state"], "succeeded", "{done:#}");
+        let outcome = done["report"]["outcome"].as_str().unwrap();
+        assert!(outcome.contains("recovery point") && outcome.contains("commit it"), "{outcome}");
+        assert!(disk() == *image, "the disks hold something else than {point}");
+        cs.wait("/api/v1/items", |item| item["state"] == "failed-over");
+    }
+    assert_eq!(cs.end_of(&cs.order(TARGET, cancel))["state"], "succeeded");
+    assert!(disk() == newest, "it did not go back");
+
+    for order in [to("bookmark:one"), commit] {
+        let id = cs.order(TARGET, order);
+        let record = site.jobs().join(format!("{id}.json"));
+        wait_for("the beginning", SOON, || {
+            let text = fs::read_to_string(&record).unwrap_or_default();
+            Ok(text.contains("\"attempts\":1").then_some(()))
+        })
+        .unwrap();
+        site.target.process().kill().unwrap();
+        site.target = Target::start(&site.rig, &site.options).unwrap();
+        let done = cs.end_of(&id);
+        assert_eq!(done["state"], "succeeded", "{done:#}");
+        assert!(disk() == images[0]);
+    }
+    cs.wait("/api/v1/items", |item| item["state"] == "committed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replication_goes_on_while_the_configuration_server_is_away() {
     let mut cs = ConfigurationServer::start().await;

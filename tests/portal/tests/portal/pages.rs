@@ -21,6 +21,7 @@ fn fill(site: &Site) -> Vec<Machine> {
             sample::resyncing("billing-db"),
             sample::fenced("legacy-app"),
             sample::late("warehouse-db"),
+            sample::failed_over("payroll"),
         ]);
         items
     };
@@ -121,6 +122,7 @@ fn each_page_can_be_read_and_used_by_everybody() {
     site.browser.wait_for_text("shop-web01").unwrap();
     let past = give_a_past(&site, "db01");
     let fenced = give_a_past(&site, "legacy-app");
+    let failed_over = give_a_past(&site, "payroll");
     let jobs = order(&site, past);
     site.open("infrastructure");
     let target = "return document.querySelector('tr[id^=host-] a').getAttribute('href')";
@@ -135,7 +137,12 @@ fn each_page_can_be_read_and_used_by_everybody() {
         ("items-worst", "items?sort=health"),
         ("item", &format!("items/{past}")),
         ("item-fenced", &format!("items/{fenced}")),
+        ("item-failed-over", &format!("items/{failed_over}")),
         ("resync", &format!("items/{past}/resync")),
+        ("failover", &format!("items/{past}/failover")),
+        ("change-point", &format!("items/{failed_over}/failover")),
+        ("cancel-failover", &format!("items/{failed_over}/failover/cancel")),
+        ("commit", &format!("items/{failed_over}/commit")),
         ("jobs", "jobs"),
         ("job-failed", &jobs[0]),
         ("job", &jobs[1]),

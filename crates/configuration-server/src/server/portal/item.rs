@@ -3,8 +3,9 @@
 use super::chart::{Chart, Reading};
 use super::lines::{EventLine, ItemLine, JobLine};
 use super::page::{Choice, Frame, Problem, Section, Visit, show};
+use super::points::{self, PointLine};
 use super::timeline::Timeline;
-use super::ui::{self, Ago, Badge, Moment, Tone};
+use super::ui::{self, Ago, Badge, Tone};
 use crate::access::Role;
 use crate::store::items::{self, Item};
 use crate::store::jobs::{self, Job};
@@ -13,7 +14,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use control_api::agent::{JobKind, JobState};
-use control_api::time::{self, SECOND};
+use control_api::time::SECOND;
 use control_api::{ItemState, Point};
 
 /// Lines of each list.
@@ -34,6 +35,7 @@ struct Page {
     work: String,
     may_order: bool,
     may_resume: bool,
+    failover: FailoverStage,
     tiles: Vec<Tile>,
     chart: Chart,
     range: String,
@@ -50,20 +52,31 @@ struct Page {
     jobs: Vec<JobLine>,
 }
 
+/// What can be done about a failover.
+enum FailoverStage {
+    /// It can be begun.
+    Possible,
+    /// The disks hold a recovery point: it can be changed, given up, or kept for good.
+    Open,
+    /// Nothing, now or any more.
+    Closed,
+}
+
+impl FailoverStage {
+    fn of(state: ItemState) -> FailoverStage {
+        match state {
+            ItemState::FailedOver => FailoverStage::Open,
+            ItemState::FailingOver | ItemState::Committed => FailoverStage::Closed,
+            _ => FailoverStage::Possible,
+        }
+    }
+}
+
 struct Tile {
     label: &'static str,
     value: String,
     note: String,
     tone: Tone,
-}
-
-struct PointLine {
-    name: String,
-    kind: Badge,
-    time: Moment,
-    utc: String,
-    ago: Ago,
-    number: u64,
 }
 
 /// A test failover that was started by a job, and whose end was not ordered yet.
@@ -168,14 +181,13 @@ fn view(visit: &Visit, found: Found) -> Page {
         work: status.progress.map_or(String::new(), |progress| capital(&progress.work.to_string())),
         may_order: visit.may(Role::Operator) && item.gone.is_none(),
         may_resume: item.state == ItemState::Fenced,
+        failover: FailoverStage::of(item.state),
         tiles: tiles(&item, threshold, &line),
         chart: Chart::rpo(&readings, threshold, now),
-        range: oldest.zip(newest).map_or("none yet".into(), |(oldest, newest)| {
-            format!("{} to {}", ui::utc(oldest.source_time), ui::utc(newest.source_time))
-        }),
+        range: points::range(status),
         timeline: Timeline::new(oldest, newest, &points, window_wanted, now),
-        points: points.iter().filter_map(|point| point_line(point, now)).collect(),
-        now_utc: time::format(now / SECOND * SECOND).replace(".000Z", "Z"),
+        points: points::lines_of(&points, now),
+        now_utc: points::whole_second(now),
         tests: tests(&jobs, now),
         policies: policies
             .iter()
@@ -217,6 +229,9 @@ fn capital(text: &str) -> String {
 fn tiles(item: &Item, threshold: u64, line: &ItemLine) -> Vec<Tile> {
     let status = &item.status;
     let wanted = ui::seconds(status.window_wanted / SECOND);
+    // While it is failed over nothing comes from its source.
+    let may_follow =
+        !matches!(item.state, ItemState::FailingOver | ItemState::FailedOver | ItemState::Committed);
     let projected = status.window_projected.filter(|reach| *reach < status.window_wanted);
     vec![
         Tile {
@@ -245,7 +260,7 @@ fn tiles(item: &Item, threshold: u64, line: &ItemLine) -> Vec<Tile> {
                 Some(peer) => format!("from {peer}"),
                 None => "its source is not connected".into(),
             },
-            tone: if status.peer.is_some() { Tone::Idle } else { Tone::Warning },
+            tone: if status.peer.is_some() || !may_follow { Tone::Idle } else { Tone::Warning },
         },
         Tile {
             label: "Journal",
@@ -254,21 +269,6 @@ fn tiles(item: &Item, threshold: u64, line: &ItemLine) -> Vec<Tile> {
             tone: Tone::Idle,
         },
     ]
-}
-
-fn point_line(point: &Point, now: u64) -> Option<PointLine> {
-    let bookmark = point.bookmark.as_ref()?;
-    Some(PointLine {
-        name: bookmark.name.clone(),
-        kind: match bookmark.application_consistent {
-            true => Badge::new(Tone::Ok, "application-consistent"),
-            false => Badge::new(Tone::Idle, "crash-consistent"),
-        },
-        time: Moment(point.source_time),
-        utc: ui::utc(point.source_time),
-        ago: Ago { time: point.source_time, now },
-        number: point.number,
-    })
 }
 
 /// Test failovers that were started from here: a job that succeeded tells their number as the first in its outcome.

@@ -1,10 +1,10 @@
 //! What can be done to a replicated item.
 
 use super::confirm::Confirm;
-use super::fields::Fields;
 use super::item::{missing, number};
 use super::jobs::order;
 use super::page::{Form, Problem, Section, Visit, show};
+use super::points;
 use super::redirect;
 use crate::server::actions::items::{Wanted, assign};
 use crate::server::actions::missing as missing_of;
@@ -13,9 +13,9 @@ use crate::store::items::{self, Item};
 use axum::extract::Path;
 use axum::response::Response;
 use control_api::agent::JobKind;
-use control_api::{ApiError, ErrorCode, PointSelector};
+use control_api::{ApiError, ErrorCode};
 
-async fn found(visit: &Visit, id: &str) -> Result<Item, Problem> {
+pub(super) async fn found(visit: &Visit, id: &str) -> Result<Item, Problem> {
     let number = number(id)?;
     let item = visit.read(move |connection| items::by_id(connection, number)).await?;
     item.ok_or_else(|| missing(id))
@@ -58,30 +58,9 @@ pub(super) async fn start_test(
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    let point = point(&form)?;
+    let point = points::chosen(&form)?;
     let job = JobKind::TestFailoverStart { item: item.name, point };
     order(&visit, item.host, job).await
-}
-
-/// The recovery point that a form chooses.
-fn point(form: &Fields) -> Result<PointSelector, ApiError> {
-    let refused = |why: String, next: &str| {
-        ApiError::new(ErrorCode::BadRequest, "the recovery point", "none is chosen", why, next)
-    };
-    match form.get("point") {
-        "latest" => Ok(PointSelector::Latest),
-        "latest-app-consistent" => Ok(PointSelector::LatestApplicationConsistent),
-        "bookmark" => form
-            .number("bookmark")
-            .map(PointSelector::Number)
-            .ok_or_else(|| refused("the form names no bookmark".into(), "go back and choose one")),
-        "time" => control_api::time::parse(form.get("time")).map(PointSelector::Time).ok_or_else(|| {
-            let given: String = form.get("time").chars().take(40).collect();
-            let next = "go back and give one such as 2026-11-26T01:30:00Z";
-            refused(format!("{given:?} is no moment"), next)
-        }),
-        _ => Err(refused("the form names none".into(), "go back and choose one")),
-    }
 }
 
 /// `POST /items/{id}/test-failover/stop`.
@@ -120,22 +99,4 @@ pub(super) async fn settings(
     let topics = [Topic::Items, Topic::Settings];
     visit.change(&topics, move |store| assign(store, item, &wanted)).await?;
     Ok(redirect(&format!("/items/{id}?done=settings")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_chooses_a_recovery_point() {
-        let chosen = |form: &str| point(&Fields::parse(form)).map_err(|refused| refused.to_string());
-        assert_eq!(chosen("point=latest&bookmark=7"), Ok(PointSelector::Latest));
-        assert_eq!(chosen("point=bookmark&bookmark=7"), Ok(PointSelector::Number(7)));
-        assert_eq!(
-            chosen("point=time&time=1970-01-01T00%3A00%3A01Z"),
-            Ok(PointSelector::Time(1_000_000_000))
-        );
-        assert!(chosen("point=time&time=noon").unwrap_err().contains("\"noon\" is no moment"));
-        assert!(chosen("point=bookmark").is_err() && chosen("").is_err());
-    }
 }

@@ -13,6 +13,7 @@ mod assets;
 mod chart;
 mod confirm;
 mod events;
+mod failover;
 mod fields;
 mod first;
 mod host;
@@ -25,6 +26,7 @@ mod lines;
 mod live;
 mod overview;
 mod page;
+mod points;
 mod policies;
 mod session;
 #[cfg(test)]
@@ -66,6 +68,12 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post("/items/{id}/resume", item_actions::resume)
         .post("/items/{id}/test-failover", item_actions::start_test)
         .post("/items/{id}/test-failover/stop", item_actions::stop_test)
+        .get("/items/{id}/failover", failover::ask)
+        .post("/items/{id}/failover", failover::start)
+        .get("/items/{id}/failover/cancel", failover::ask_cancel)
+        .post("/items/{id}/failover/cancel", failover::cancel)
+        .get("/items/{id}/commit", failover::ask_commit)
+        .post("/items/{id}/commit", failover::commit)
         .post("/items/{id}/settings", item_actions::settings)
         .post("/jobs/{id}/cancel", jobs::cancel)
         .answering(Access::People(Role::Administrator))

@@ -99,9 +99,12 @@ fn fill(connection: &Connection) {
     reports::put(connection, source.row, &heartbeat(described(HostKind::SourceAgent, 2), Vec::new()), time)
         .unwrap();
     reports::lost(connection, source.row).unwrap();
-    for (name, state) in
-        [("web01", ItemState::Protected), ("db01", ItemState::Resync), (HOSTILE, ItemState::Fenced)]
-    {
+    for (name, state) in [
+        ("web01", ItemState::Protected),
+        ("db01", ItemState::Resync),
+        (HOSTILE, ItemState::Fenced),
+        ("erp01", ItemState::FailedOver),
+    ] {
         items::put(connection, target.row, &item(name, state), time, time).unwrap();
     }
     let order = |job| jobs::NewJob { host: target.row, item: Some(1), job, by: "ann".into(), now: time };
@@ -158,6 +161,7 @@ async fn pages(reader: &Reader) -> Vec<String> {
         "/items/1",
         "/items/2",
         "/items/3",
+        "/items/4",
         "/jobs",
         "/policies",
         "/events",
@@ -203,6 +207,21 @@ async fn each_page_shows_what_there_is_and_a_reader_is_offered_nothing_to_do() {
 }
 
 #[tokio::test]
+async fn what_can_be_done_about_a_failover_depends_on_where_it_stands() {
+    let operator = Reader::new(Role::Operator).await;
+    operator.fill().await;
+    let offered = async |item: u32| {
+        let page = operator.get(&format!("/items/{item}")).await.body;
+        ["failover", "failover/cancel", "commit"]
+            .map(|action| page.contains(&format!("href=\"/items/{item}/{action}\"")))
+    };
+    assert_eq!(offered(1).await, [true, false, false]);
+    assert_eq!(offered(4).await, [true, true, true]);
+    let change = operator.get("/items/4/failover").await.body;
+    assert!(change.contains("Change the recovery point of erp01"), "{change}");
+}
+
+#[tokio::test]
 async fn pages_without_anything_say_the_next_step() {
     let reader = Reader::new(Role::Administrator).await;
     for path in ["/", "/infrastructure", "/items", "/jobs", "/policies", "/events", "/users", "/policies/new"]
@@ -242,6 +261,25 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
     assert!(admin.get(path).await.body.contains("cancelled"));
     let again = admin.post(&format!("{path}/cancel"), "").await;
     assert!(again.status == 409 && again.body.contains("it has ended"), "{}", again.body);
+
+    for (path, form, title) in [
+        (
+            "failover",
+            "point=time&time=2026-11-26T01%3A30%3A00Z",
+            "fail over web01 to 2026-11-26T01:30:00.000Z",
+        ),
+        ("failover/cancel", "", "cancel the failover of web01"),
+        ("commit", "", "commit the failover of web01"),
+    ] {
+        let path = format!("/items/1/{path}");
+        let question = admin.get(&path).await;
+        assert_sound(&path, &question);
+        assert!(question.body.contains(&format!("action=\"{path}\"")), "{}", question.body);
+        let job = location(&admin.post(&path, form).await);
+        assert!(admin.get(&job).await.body.contains(title), "{title}");
+    }
+    let nowhere = admin.post("/items/1/failover", "point=time&time=noon").await;
+    assert!(nowhere.status == 400 && nowhere.body.contains("is no moment"), "{}", nowhere.body);
 
     let policy = "name=Gold&window=48&threshold=5&consistent=0";
     assert_eq!(location(&admin.post("/policies", policy).await), "/policies?done=policy");

@@ -79,7 +79,7 @@ fn wanted(mut given: Value) -> Result<JobKind, ApiError> {
             let expected = "the name of an item: letters, digits and . _ - of ASCII, 64 at most";
             Err(refused("job.item", expected, &given["item"].to_string()))
         }
-        JobKind::TestFailoverStart { point, .. } if !is_clear(point, &given["point"]) => Err(refused(
+        _ if job.point().is_some_and(|point| !is_clear(point, &given["point"])) => Err(refused(
             "job.point",
             "latest, latest-app-consistent, the number of a point, time:NANOSECONDS or bookmark:NAME",
             &given["point"].to_string(),
@@ -138,12 +138,17 @@ mod tests {
 
     #[test]
     fn a_point_is_named_without_doubt() {
-        let start = |point: &str| wanted(json!({"kind": "test-failover-start", "item": "a", "point": point}));
-        for point in ["latest", "latest-app-consistent", "417", "time:1790000000000000000", "bookmark:17"] {
-            assert!(start(point).is_ok(), "{point}");
-        }
-        for point in ["nightly", "2024-02-29T12:34:56Z", "bookmark:", "time:x", "99999999999999999999", ""] {
-            assert!(start(point).is_err(), "{point}");
+        for kind in ["test-failover-start", "failover"] {
+            let job = |point: &str| wanted(json!({"kind": kind, "item": "a", "point": point}));
+            for point in ["latest", "latest-app-consistent", "417", "time:1790000000000000000", "bookmark:17"]
+            {
+                assert!(job(point).is_ok(), "{point}");
+            }
+            for point in
+                ["nightly", "2024-02-29T12:34:56Z", "bookmark:", "time:x", "99999999999999999999", ""]
+            {
+                assert!(job(point).is_err(), "{point}");
+            }
         }
     }
 }
