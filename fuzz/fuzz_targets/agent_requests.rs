@@ -105,7 +105,7 @@ fn heartbeat() -> Value {
     json!({
         "host": host(), "time": 1790000000000000000u64,
         "health": {"started": 1, "uptime_seconds": 2, "processors": 4, "busy_percent": 12.5, "load": [0.1, 0.2, 0.3],
-                   "memory_bytes": 1 << 34, "memory_used_bytes": 1 << 33},
+                   "memory_bytes": 1u64 << 34, "memory_used_bytes": 1u64 << 33},
         "disks": [{"name": "sda", "id": "36000c29", "size": 5, "paths": 2, "used_for": "free"}],
         "datastores": [{"folder": "/d", "file_system": "ext4", "capacity_bytes": 5, "available_bytes": 4}],
         "retention": {"folder": "/mnt/retention", "state": "ready", "detail": "d", "file_system": "f",

@@ -25,7 +25,7 @@ pub(crate) fn run(targets: &[String], seconds: u64) -> Result<()> {
         }
     }
     if !failed.is_empty() {
-        bail!("findings in {}: the inputs are in fuzz/artifacts", failed.join(", "));
+        bail!("{} failed: inputs that did it, if any, are in fuzz/artifacts", failed.join(", "));
     }
     println!("no finding");
     Ok(())

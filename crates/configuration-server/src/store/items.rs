@@ -3,6 +3,7 @@
 //! An item is known by its master target and its name; its number stays when the master target no longer tells of it and
 //! does so again.
 
+use super::hosts::{self, Known};
 use super::{json, samples};
 use control_api::agent::ItemReport;
 use control_api::time::{SECOND, Time};
@@ -254,6 +255,17 @@ pub(crate) fn lack_points(connection: &Connection, host: i64) -> Result<bool> {
          WHERE host = ? AND gone IS NULL AND points IS NULL)",
     )?;
     statement.query_row([host], |row| row.get(0))
+}
+
+/// The source agent that sends the changes of an item now: it has the name that its certificate carries, and says itself
+/// that it protects this item.
+pub(crate) fn source(connection: &Connection, item: &Item) -> Result<Option<Known>> {
+    let sql = "SELECT host.uuid FROM host JOIN report ON report.host = host.id WHERE host.kind = 'source-agent' \
+         AND host.revoked IS NULL AND host.name = ? AND json_extract(report.body, '$.protection.item') = ?";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found: Option<String> =
+        statement.query_row(params![item.status.peer, item.name], |row| row.get(0)).optional()?;
+    found.map_or(Ok(None), |id| hosts::by_uuid(connection, &id))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Jobs.
 
-use super::{Changed, Note, conflict, hosts as actions_of_hosts, missing};
+use super::{Changed, Note, conflict, hosts as actions_of_hosts, items as actions_of_items, missing};
 use crate::server::changes::Topic;
 use crate::store::jobs::{self, Job, NewJob};
 use crate::store::{hosts, items};
@@ -43,6 +43,26 @@ pub(in crate::server) fn order(
         item = Some(found.id);
     }
     let new = NewJob { host: known.row, item, job, by, now };
+    Ok(jobs::add(connection, &new)?.map(|job| noted(job, "job ordered")))
+}
+
+/// Orders a bookmark in the change stream of an item, of the source agent that sends it.
+pub(in crate::server) fn bookmark(
+    connection: &Connection,
+    item: i64,
+    job: JobKind,
+    by: String,
+    now: Time,
+) -> Changed<Job> {
+    let Some(item) = items::by_id(connection, item)? else {
+        return Ok(Err(missing(actions_of_items::KIND, &item.to_string())));
+    };
+    let Some(source) = items::source(connection, &item)? else {
+        let why = "no source agent that is registered here sends its changes now";
+        let next = "look at the source machine: mt-source status";
+        return Ok(Err(conflict(item.name, "no bookmark can be set", why, next)));
+    };
+    let new = NewJob { host: source.row, item: Some(item.id), job, by, now };
     Ok(jobs::add(connection, &new)?.map(|job| noted(job, "job ordered")))
 }
 

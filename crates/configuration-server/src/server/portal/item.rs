@@ -35,6 +35,8 @@ struct Page {
     work: String,
     may_order: bool,
     may_resume: bool,
+    /// The source agent that can set a bookmark.
+    source: Option<String>,
     failover: FailoverStage,
     tiles: Vec<Tile>,
     chart: Chart,
@@ -104,6 +106,7 @@ struct AlertLine {
 struct Found {
     item: Item,
     points: Vec<Point>,
+    source: Option<String>,
     samples: Vec<samples::Sample>,
     policies: Vec<policies::Policy>,
     groups: Vec<groups::Group>,
@@ -124,6 +127,7 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
             let none = super::lines::HostIds::new();
             Ok(Some(Found {
                 points: items::points(connection, number)?,
+                source: items::source(connection, &item)?.map(|source| source.name),
                 samples: samples::of(connection, number, now.saturating_sub(DAY))?,
                 policies: policies::list(connection)?,
                 groups: groups::list(connection)?,
@@ -151,7 +155,7 @@ pub(super) fn missing(id: &str) -> Problem {
 
 fn view(visit: &Visit, found: Found) -> Page {
     let now = visit.now;
-    let Found { item, points, samples, policies, groups, jobs, events } = found;
+    let Found { item, points, source, samples, policies, groups, jobs, events } = found;
     let status = &item.status;
     let chosen = item.policy.to_string();
     let by_id = policies.iter().map(|policy| (policy.id, policy.clone())).collect();
@@ -181,6 +185,7 @@ fn view(visit: &Visit, found: Found) -> Page {
         work: status.progress.map_or(String::new(), |progress| capital(&progress.work.to_string())),
         may_order: visit.may(Role::Operator) && item.gone.is_none(),
         may_resume: item.state == ItemState::Fenced,
+        source: source.filter(|_| visit.may(Role::Operator) && item.state == ItemState::Protected),
         failover: FailoverStage::of(item.state),
         tiles: tiles(&item, threshold, &line),
         chart: Chart::rpo(&readings, threshold, now),

@@ -7,6 +7,7 @@ use super::page::{Form, Problem, Section, Visit, show};
 use super::points;
 use super::redirect;
 use crate::server::actions::items::{Wanted, assign};
+use crate::server::actions::jobs;
 use crate::server::actions::missing as missing_of;
 use crate::server::changes::Topic;
 use crate::store::items::{self, Item};
@@ -49,6 +50,22 @@ pub(super) async fn resync(visit: Visit, Path(id): Path<String>, _form: Form) ->
 pub(super) async fn resume(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
     order(&visit, item.host, JobKind::Resume { item: item.name }).await
+}
+
+/// `POST /items/{id}/bookmark`.
+pub(super) async fn bookmark(
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let (item, by, now) = (number(&id)?, visit.caller.name.clone(), visit.now);
+    let job = JobKind::Bookmark {
+        name: form.get("name").trim().to_owned(),
+        application_consistent: form.get("application-consistent") == "yes",
+    };
+    let ordered =
+        visit.change(&[Topic::Jobs], move |store| jobs::bookmark(store, item, job, by, now)).await?;
+    Ok(redirect(&format!("/jobs/{}?done=ordered", ordered.id)))
 }
 
 /// `POST /items/{id}/test-failover`.

@@ -66,6 +66,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/items/{id}/resync", item_actions::ask_resync)
         .post("/items/{id}/resync", item_actions::resync)
         .post("/items/{id}/resume", item_actions::resume)
+        .post("/items/{id}/bookmark", item_actions::bookmark)
         .post("/items/{id}/test-failover", item_actions::start_test)
         .post("/items/{id}/test-failover/stop", item_actions::stop_test)
         .get("/items/{id}/failover", failover::ask)

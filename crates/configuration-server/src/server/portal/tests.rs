@@ -5,7 +5,9 @@ use crate::access::tests::{Answer, Client, user};
 use crate::server::now;
 use crate::store::testing::{described, heartbeat, register, status};
 use crate::store::{events, items, jobs, reports};
-use control_api::agent::{HostDisk, ItemReport, JobKind, JobReport, JobState, JobStep, StepState};
+use control_api::agent::{
+    Heartbeat, HostDisk, ItemReport, JobKind, JobReport, JobState, JobStep, Protection, StepState,
+};
 use control_api::registration::HostKind;
 use control_api::time::SECOND;
 use control_api::{
@@ -278,6 +280,30 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
         let job = location(&admin.post(&path, form).await);
         assert!(admin.get(&job).await.body.contains(title), "{title}");
     }
+    let bookmark = "name=before-the-upgrade&application-consistent=yes";
+    let nobody = admin.post("/items/1/bookmark", bookmark).await;
+    assert!(nobody.status == 409 && nobody.body.contains("no source agent"), "{}", nobody.body);
+    let web02 = admin.client.shared.store.with(|connection| {
+        let mut item = item("web01", ItemState::Protected);
+        item.status.peer = Some("web02".into());
+        items::put(connection, 1, &item, now(), now())?;
+        let protection = Protection {
+            item: "web01".into(),
+            target: "mt01:9443".into(),
+            state: "sending".into(),
+            backlog_bytes: 0,
+            bytes_per_second: 0,
+            alerts: Vec::new(),
+        };
+        let beat = heartbeat(described(HostKind::SourceAgent, 2), Vec::new());
+        Ok(reports::put(connection, 2, &Heartbeat { protection: Some(protection), ..beat }, now())?)
+    });
+    web02.await.unwrap();
+    assert!(admin.get("/items/1").await.body.contains("action=\"/items/1/bookmark\""));
+    let set = location(&admin.post("/items/1/bookmark", bookmark).await);
+    let set = admin.get(&set).await.body;
+    assert!(set.contains("application-consistent bookmark before-the-upgrade") && set.contains("web02"));
+
     let nowhere = admin.post("/items/1/failover", "point=time&time=noon").await;
     assert!(nowhere.status == 400 && nowhere.body.contains("is no moment"), "{}", nowhere.body);
 
