@@ -136,7 +136,7 @@ pub fn protected(name: &str) -> ItemReport {
         name: name.into(),
         state: ItemState::Protected,
         detail: None,
-        peer: Some("192.0.2.17:51234".into()),
+        peer: Some(format!("{name}.site-a.example")),
         progress: None,
         seconds_left: None,
         protected_until: Some(now() - rpo * SECOND),
