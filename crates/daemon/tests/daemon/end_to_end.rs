@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 const MIB: usize = 1 << 20;
 
@@ -313,18 +314,20 @@ fn systemd_is_told_of_start_life_and_end() {
     command.arg("--config").arg(site.file("target/mtd.toml"));
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
     let mut process = rig::Process::start(command, &site.file("mtd.log")).unwrap();
-    let wait = |wanted: &str| loop {
-        let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
-        let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        if told.lines().any(|line| line.starts_with(wanted)) {
-            return;
+    // What is told comes in any order: the status may be there before the start is over.
+    let mut told: Vec<String> = Vec::new();
+    let mut wait = |wanted: &str, times: usize| {
+        let begun = Instant::now();
+        while told.iter().filter(|line| line.starts_with(wanted)).count() < times {
+            assert!(begun.elapsed() < SOON, "no {wanted}: {told:?}");
+            let mut buffer = [0; 4096];
+            let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            told.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
         }
     };
-    wait("READY=1");
-    wait("WATCHDOG=1");
-    wait("STATUS=1 items open");
-    wait("WATCHDOG=1");
+    wait("READY=1", 1);
+    wait("STATUS=1 items open", 1);
+    wait("WATCHDOG=1", 3);
     process.stop().unwrap();
-    wait("STOPPING=1");
+    wait("STOPPING=1", 1);
 }
