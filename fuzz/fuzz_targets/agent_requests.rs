@@ -1,11 +1,12 @@
-//! A registered host may send anything as a heartbeat, as a question for jobs and as a report: it is taken or refused.
+//! A registered host may send anything as a heartbeat, as a question for jobs, as a report and to a meeting: it is taken or
+//! refused.
 //!
 //! The input changes parts of requests that would be taken: each change names one of their values and what takes its
 //! place. So most of what is sent is understood, and gets as far as the store.
 
 #![no_main]
 
-use control_api::agent::{HEARTBEAT_PATH, JOBS_PATH, REPORT_PATH};
+use control_api::agent::{HEARTBEAT_PATH, JOBS_PATH, MEET_PATH, REPORT_PATH};
 use fuzz::{SERVER, Sender, check, host};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
@@ -15,9 +16,10 @@ const MOST: usize = 6;
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, mut rest)) = input.split_first() else { return };
-    let (path, mut body) = match kind % 4 {
+    let (path, mut body) = match kind % 5 {
         0 | 1 => (HEARTBEAT_PATH, heartbeat()),
         2 => (JOBS_PATH, json!({"host": host(), "running": [], "wait_seconds": 0})),
+        3 => (MEET_PATH, json!({"host": host(), "meeting": "0f".repeat(16), "at": {"stage": "held", "round": "0123abcd"}})),
         _ => (REPORT_PATH, report()),
     };
     for _ in 0..MOST {

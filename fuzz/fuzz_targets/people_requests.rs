@@ -10,14 +10,14 @@ use libfuzzer_sys::fuzz_target;
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
-const PATHS: [&str; 40] = [
+const PATHS: [&str; 42] = [
     "/api/v1/overview", "/api/v1/hosts", "/api/v1/hosts/{}", "/api/v1/disks", "/api/v1/retention-volumes",
     "/api/v1/datastores", "/api/v1/items", "/api/v1/items/{}", "/api/v1/items/{}/points", "/api/v1/items/{}/rpo",
     "/api/v1/jobs", "/api/v1/jobs/{}", "/api/v1/jobs/{}/cancel", "/api/v1/policies", "/api/v1/policies/{}",
-    "/api/v1/groups", "/api/v1/groups/{}", "/api/v1/events", "/api/v1/alerts", "/api/v1/users", "/api/v1/users/{}",
+    "/api/v1/groups", "/api/v1/groups/{}", "/api/v1/groups/{}/points", "/api/v1/events", "/api/v1/alerts", "/api/v1/users", "/api/v1/users/{}",
     "/api/v1/audit", "/api/v1/openapi.json", "/api/v1/version", "/api/v1/session", "/api/v1/registration/start",
     "/api/v1/registration/finish", "/", "/login", "/logout", "/infrastructure", "/infrastructure/{}", "/items",
-    "/items/{}", "/jobs", "/jobs/{}", "/policies", "/events", "/users", "/{}",
+    "/items/{}", "/jobs", "/jobs/{}", "/policies", "/groups/{}", "/events", "/users", "/{}",
 ];
 
 fuzz_target!(|input: &[u8]| {

@@ -5,8 +5,6 @@ ADMINISTRATOR=/root/administrator.password
 
 # start_configuration_server: as the package sets it up: a user of its own, and the unit enabled.
 start_configuration_server() {
-    check "the server has a user of its own" useradd --system --no-create-home --home-dir /var/lib/mt-configserver \
-        --shell /usr/sbin/nologin mt-configserver
     check "its configuration is good" mt-configserver --check
     check "the service starts, and will at boot" systemctl enable --now master-target-configserver
     expect_eq "it runs as that user" mt-configserver \

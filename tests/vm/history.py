@@ -16,6 +16,10 @@ import array, hashlib, json, mmap, os, random, signal, socket, struct, sys, temp
 BLOCK = 4096
 LONGEST = 32
 HEAD = struct.Struct("<QQ")
+# The most points that mtd lists at once: where there are more, not every one would be looked at.
+LIMIT = 10000
+# With fewer, little is proved.
+LEAST = 20
 POOL = hashlib.shake_256(b"history").digest((1 << 20) + BLOCK)
 
 
@@ -133,8 +137,8 @@ def read_nbd(path, export):
 
 def verify(path, item, seed):
     daemon = Daemon(path)
-    points = daemon.ask({"points": {"item": item, "from": None, "to": None, "bookmarks": False, "limit": 10000}})
-    assert points, f"{item} has no recovery point"
+    points = daemon.ask({"points": {"item": item, "from": None, "to": None, "bookmarks": False, "limit": LIMIT}})
+    assert LEAST <= len(points) < LIMIT, f"{item} has {len(points)} recovery points"
     replay, first, bad, begun = None, None, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         listen = f"{folder}/point.sock"
@@ -149,6 +153,9 @@ def verify(path, item, seed):
                 bad += 1
                 print(f"FAILED: point {point['number']} of {item}: {wrong}")
             first = replay.version if first is None else first
+    if first >= replay.version:
+        bad += 1
+        print(f"FAILED: all points of {item} show the same: what there was after write {first}")
     seconds = time.monotonic() - begun
     print(f"{item}: {len(points)} points, from write {first} to write {replay.version}, {bad} wrong, {seconds:.0f} s")
     sys.exit(1 if bad else 0)

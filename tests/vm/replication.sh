@@ -3,6 +3,11 @@
 . "$LAB/in/retention.sh"
 
 TLS=/etc/master-target/tls
+# Whom source agents expect, and what they show. Scenarios that register set what registration gave them.
+TARGET_NAME=target.example
+SOURCE_CERTIFICATE=$TLS/source.example.pem
+SOURCE_KEY=$TLS/source.example.key
+AUTHORITY=$TLS/ca.pem
 
 # Certificates for target.example and source.example, from an authority of their own.
 make_certificates() (
@@ -72,13 +77,13 @@ start_source() {
     cat >"/etc/mt-source/$1.toml" <<END
 item = "$1"
 target = "127.0.0.1:9443"
-server_name = "target.example"
+server_name = "$TARGET_NAME"
 state_folder = "/var/lib/mt-source/$1"
 socket = "$run/$1.sock"
 [tls]
-certificate = "$TLS/source.example.pem"
-key = "$TLS/source.example.key"
-ca = "$TLS/ca.pem"
+certificate = "$SOURCE_CERTIFICATE"
+key = "$SOURCE_KEY"
+ca = "$AUTHORITY"
 [nbd]
 listen = "unix:$run/$1.nbd"
 [limits]
@@ -103,13 +108,21 @@ stop_source() {
 
 # start_load SECONDS WRITES-PER-SECOND: writes to /dev/nbd0 in the background; then `check "…" wait $load`.
 start_load() {
-    fio --name=load --filename=/dev/nbd0 --direct=1 --rw=randwrite --bs=16k --size=64M --time_based --runtime="$1" \
+    fio --name=load --filename=/dev/nbd0 --direct=1 --rw=randwrite --bs=16k --size=64M --refill_buffers --time_based --runtime="$1" \
         --randseed=7 --rate_iops="$2" --output=/run/fio.txt &
     load=$!
 }
 
+# is_level ITEM: its source agent has sent every change, so that a recovery point may follow.
+is_level() {
+    mt-source status --config "/etc/mt-source/$1.toml" --json | python3 -c "
+import json, sys
+sys.exit(json.load(sys.stdin)['state'] != 'level')"
+}
+
 # bookmark ITEM NAME: sets one, and waits until it is a recovery point.
 bookmark() {
+    wait_until 120 is_level "$1"
     check "a bookmark" mt-source bookmark "$2" --config "/etc/mt-source/$1.toml"
     wait_until 60 eval "mtctl points $1 --bookmarks | grep -w $2"
 }

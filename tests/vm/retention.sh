@@ -92,8 +92,20 @@ calls_of() {
 
 # standing_of ID: how a disk stands to the retention volume, and the rules that it breaks.
 standing_of() {
-    mtctl retention status --json | python3 -c "
+    _standing scsi_id "$1"
+}
+
+# standing_of_name NAME: the same, of a disk by its kernel name.
+standing_of_name() {
+    _standing name "$1"
+}
+
+# What is told does not need the daemon, without which the status of the command is another.
+_standing() {
+    local told
+    told=$(mtctl retention status --json 2>/dev/null) || true
+    python3 -c "
 import json, sys
-disk = next(disk for disk in json.load(sys.stdin)['disks'] if disk['scsi_id'] == '$1')
-print(' '.join([disk['standing']] + [rule['rule'] for rule in disk['broken']]))"
+disk = next(disk for disk in json.loads(sys.argv[1])['disks'] if disk['$1'] == '$2')
+print(' '.join([disk['standing']] + [rule['rule'] for rule in disk['broken']]))" "$told"
 }

@@ -5,13 +5,15 @@ export LAB=/run/lab
 in=$LAB/in
 out=$LAB/out
 
+# The packages, unless the scenario does that itself. Its services are the scenario's to start.
 install_product() {
     touch /root/first-boot
-    install -m 755 "$in"/bin/* /usr/bin/
-    install -m 644 "$in/master-target.service" "$in/master-target-configserver.service" /lib/systemd/system/
-    install -D -m 644 "$in/mtd.toml" /etc/master-target/mtd.toml
-    install -D -m 644 "$in/configserver.toml" /etc/master-target/configserver.toml
-    systemctl daemon-reload
+    ! grep -q '^# packages: none' "$in/scenarios/$SCENARIO.sh" || return 0
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod 755 /usr/sbin/policy-rc.d
+    dpkg --force-unsafe-io --install "$in"/packages/*.deb >"$out/install.log" 2>&1 || return 1
+    rm /usr/sbin/policy-rc.d
+    systemctl disable --quiet master-target master-target-configserver mt-process-server
 }
 
 run_scenario() {
@@ -45,7 +47,7 @@ printf '\nhello\n' >&9
 read -r -t 60 mode BOOT seconds SCENARIO <&9 || exit 1
 export BOOT SCENARIO
 
-[ "$BOOT" -ne 1 ] || install_product
+[ "$BOOT" -ne 1 ] || install_product || cat "$out/install.log" >>"$out/script.log"
 case $mode in
     shell) shell ;;
     *) run_scenario "$seconds" >>"$out/script.log" 2>&1 ;;

@@ -1,19 +1,21 @@
 //! Everything that must hold before a change is taken.
 
 use crate::command::{cargo, output, run as run_command};
-use crate::{layers, program, test, vm};
+use crate::{deb, deny, layers, program, test, vm};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 9] = [
     ("format", format),
     ("clippy", clippy),
     ("layers", layers::run),
+    ("deny", || deny::run(false)),
     ("tests", || test::run(true)),
     ("documents", documents),
-    ("demo", || program::run("demo", &[])),
+    ("deb", || deb::run(&deb::Options { twice: false })),
+    ("demo", demo),
     ("vm-test", || vm::run(&vm::Options::all())),
 ];
 
@@ -53,4 +55,9 @@ fn clippy() -> Result<()> {
 
 fn documents() -> Result<()> {
     run_command(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// With the programs of the packages.
+fn demo() -> Result<()> {
+    program::demo_of(&deb::programs())
 }

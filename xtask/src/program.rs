@@ -4,14 +4,17 @@ use crate::command::{cargo, run as run_command, shown, target};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
-/// Builds the package `name` with the product and runs its program.
-pub(crate) fn run(name: &str, arguments: &[OsString]) -> Result<()> {
-    run_command(&mut built(name, arguments)?)
+/// Runs the demo, as the tests built it, with the programs in the folder `programs`.
+pub(crate) fn demo_of(programs: &Path) -> Result<()> {
+    run_command(&mut cargo(&["build", "--workspace", "--locked", "--bins"]))?;
+    run_command(Command::new(target().join("debug/demo")).arg("--programs").arg(programs))
 }
 
-/// The same, with the program in our place: Ctrl-C is for it alone, and whoever waits for us waits for it.
+/// Builds the package `name` with the product, and runs its program in our place: Ctrl-C is for it alone, and whoever waits for
+/// us waits for it.
 pub(crate) fn become_it(name: &str, arguments: &[OsString]) -> Result<()> {
     let mut command = built(name, arguments)?;
     Err(command.exec()).with_context(|| format!("cannot start {}", shown(&command)))

@@ -5,13 +5,18 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// Beside the programs: what they were installed from.
 const INSTALLED: &str = "installed.txt";
 
+/// Tests run at once, and may ask for the same.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// The folder `name` in `place`, with what `requirements`, a file of the workspace, asks for; it is installed when it is
 /// not there, or was installed from other requirements or for another Python.
 pub(crate) fn install(name: &str, requirements: &str, place: &Path) -> Result<PathBuf> {
+    let _installing = INSTALLING.lock();
     let requirements = workspace().join(requirements);
     let text = fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;

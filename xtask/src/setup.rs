@@ -1,13 +1,14 @@
 //! Installing what this machine lacks.
 
 use crate::command::{find_program, output, run as run_command, target};
-use crate::python;
+use crate::{deny, python};
 use anyhow::{Result, bail};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Debian packages, and a program of each by which it is known to be there.
-const PACKAGES: [(&str, &str); 25] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("btrfs-progs", "mkfs.btrfs"),
     ("build-essential", "cc"),
     ("chromium", "chromium"),
@@ -17,12 +18,17 @@ const PACKAGES: [(&str, &str); 25] = [
     ("faketime", "faketime"),
     ("fdisk", "sfdisk"),
     ("fio", "fio"),
+    ("git", "git"),
+    ("gnupg", "gpg"),
+    ("gpgv1", "gpgv1"),
     ("iproute2", "ip"),
     ("kpartx", "kpartx"),
     ("libnbd-bin", "nbdcopy"),
+    ("lintian", "lintian"),
     ("mmdebstrap", "mmdebstrap"),
     ("nbdkit", "nbdkit"),
     ("openssl", "openssl"),
+    ("postgresql", "pg_ctlcluster"),
     ("python3-aiosmtpd", "aiosmtpd"),
     ("python3-libnbd", "nbdsh"),
     ("python3-pip", "pip3"),
@@ -33,17 +39,32 @@ const PACKAGES: [(&str, &str); 25] = [
     ("squashfs-tools", "mksquashfs"),
     ("strace", "strace"),
     ("xfsprogs", "mkfs.xfs"),
+    ("xz-utils", "xz"),
 ];
 
 /// What holds the configuration server's API against its document.
 const SCHEMATHESIS: &str = "crates/configuration-server/tests/schemathesis-requirements.txt";
 
+/// What bills of materials are held against, by a part of schemathesis.
+const CYCLONEDX: &str = "xtask/cyclonedx-requirements.txt";
+
 /// Installs what is missing; with all there it only looks.
 pub(crate) fn run() -> Result<()> {
     packages()?;
     machine_id()?;
-    // Its test looks for it there.
-    python::install("schemathesis", SCHEMATHESIS, &target()).map(drop)
+    schemathesis()?;
+    cyclonedx()?;
+    deny::install().map(drop)
+}
+
+/// Its test looks for it there.
+pub(crate) fn schemathesis() -> Result<PathBuf> {
+    python::install("schemathesis", SCHEMATHESIS, &target())
+}
+
+/// The schemas of bills of materials.
+pub(crate) fn cyclonedx() -> Result<PathBuf> {
+    python::install("cyclonedx", CYCLONEDX, &target())
 }
 
 /// A host is known by it to a configuration server, and a container may have none.
@@ -67,11 +88,15 @@ fn packages() -> Result<()> {
         return Ok(());
     }
     let Some(privilege) = privilege() else { bail!(advice(&missing)) };
-    println!("installing {}", missing.join(" "));
     // The package lists may be absent or stale: fetch them only when it does not work without.
     if install(privilege, &missing).is_err() {
         run_command(&mut apt_get(privilege, &["update", "-q"]))?;
         install(privilege, &missing)?;
+    }
+    // Where one of ours was there in a version that another one does not go with, apt-get has removed it.
+    let removed = self::missing();
+    if !removed.is_empty() {
+        install(privilege, &removed)?;
     }
     match self::missing().as_slice() {
         [] => Ok(()),
@@ -108,6 +133,7 @@ fn privilege() -> Option<&'static [&'static str]> {
 }
 
 fn install(privilege: &[&str], packages: &[&str]) -> Result<()> {
+    println!("installing {}", packages.join(" "));
     run_command(apt_get(privilege, &["install", "-qy", "--no-install-recommends"]).args(packages))
 }
 

@@ -1,12 +1,15 @@
 //! Running all tests, and summing them up.
 
-use crate::command::{cargo, shown};
-use anyhow::{Context, Result, bail};
+use crate::command::{cargo, run as run_command, shown};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Told to tests that would rather be skipped, without root for example: fail instead.
 const NO_SKIPS: &str = "MASTER_TARGET_NO_SKIPS";
+
+const BASE: [&str; 4] = ["test", "--workspace", "--no-fail-fast", "--locked"];
 
 /// How many worlds each simulation lives through, unless the caller says so.
 const RUNS: (&str, &str) = ("SIMULATION_RUNS", "100000");
@@ -24,35 +27,70 @@ struct Summary {
     running: String,
 }
 
+/// Simulations, which wait for nothing and take one processor each for minutes: their program, and their one test. They run
+/// beside all other tests.
+const WORLDS: [(&str, &str); 2] = [
+    ("simulation", "invariants_1_2_3_6_7_hold_in_every_seeded_world"),
+    ("worlds", "invariants_1_2_3_and_7_hold_from_the_writer_to_the_recovery_point"),
+];
+
 /// Runs all tests. With `no_skips` a test that was skipped or ignored is a failure.
 pub(crate) fn run(no_skips: bool) -> Result<()> {
     let begun = Instant::now();
-    let mut command = cargo(&["test", "--workspace", "--no-fail-fast", "--locked"]);
-    // One pipe for both: what cargo says and what the tests print stays in its order.
-    let (reader, writer) = std::io::pipe()?;
-    command.stdout(writer.try_clone()?).stderr(writer);
+    run_command(cargo(&BASE).arg("--no-run"))?;
+    let mut worlds = tests(no_skips);
+    worlds.args(WORLDS.iter().flat_map(|(program, _)| ["--test", program]));
+    let mut others = tests(no_skips);
+    others.arg("--").args(WORLDS.iter().flat_map(|(_, test)| ["--skip", test]));
+    let (worlds, others) = std::thread::scope(|scope| {
+        let worlds = scope.spawn(|| carry_out(worlds));
+        let others = carry_out(others);
+        (worlds.join().expect("it does not panic"), others)
+    });
+    let (worlds, others) = (worlds?, others?);
+    let (run, wanted) = (worlds.summary.passed + worlds.summary.failed, WORLDS.len() as u64);
+    let summary = worlds.summary.with(others.summary);
+    print!("{}", summary.text(begun.elapsed()));
+    for (failed, words) in [(worlds.failed, &worlds.words), (others.failed, &others.words)] {
+        ensure!(!failed, "{words} failed");
+    }
+    ensure!(run == wanted, "{run} simulations ran, and there are {wanted}: has one another name?");
+    if no_skips && (summary.ignored > 0 || !summary.skipped.is_empty()) {
+        bail!("tests were skipped or ignored, which is not allowed here");
+    }
+    Ok(())
+}
+
+/// What came of a command.
+struct Ran {
+    summary: Summary,
+    failed: bool,
+    words: String,
+}
+
+fn tests(no_skips: bool) -> Command {
+    let mut command = cargo(&BASE);
     if no_skips {
         command.env(NO_SKIPS, "1");
     }
     if std::env::var_os(RUNS.0).is_none() {
         command.env(RUNS.0, RUNS.1);
     }
+    command
+}
+
+/// Runs tests, and shows what they print.
+fn carry_out(mut command: Command) -> Result<Ran> {
+    // One pipe for both: what cargo says and what the tests print stays in its order.
+    let (reader, writer) = std::io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot start {}", shown(&command)))?;
     // The command holds ends of the pipe: while they are open, the pipe does not end.
     let words = shown(&command);
     drop(command);
     let summary = pass_on(reader);
-    let status = child.wait()?;
-    if summary.programs > 0 {
-        print!("{}", summary.text(begun.elapsed()));
-    }
-    if !status.success() {
-        bail!("{words} failed ({status})");
-    }
-    if no_skips && (summary.ignored > 0 || !summary.skipped.is_empty()) {
-        bail!("tests were skipped or ignored, which is not allowed here");
-    }
-    Ok(())
+    let failed = !child.wait()?.success();
+    Ok(Ran { summary, failed, words })
 }
 
 /// Shows each line and notes what it says.
@@ -67,6 +105,18 @@ fn pass_on(output: impl Read) -> Summary {
 }
 
 impl Summary {
+    fn with(mut self, other: Summary) -> Summary {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.programs += other.programs;
+        self.skipped.extend(other.skipped);
+        self.failures.extend(other.failures);
+        self.slowest =
+            [self.slowest, other.slowest].into_iter().flatten().max_by(|one, two| one.0.total_cmp(&two.0));
+        self
+    }
+
     fn note(&mut self, line: &str) {
         let line = line.trim();
         if let Some(reason) = line.strip_prefix("SKIPPED: ") {

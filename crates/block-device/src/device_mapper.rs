@@ -182,21 +182,22 @@ fn wait_for(system: &System, wanted: &Linear<'_>) -> Result<Map> {
 /// [`Error::ProgramRefused`] when it is open, and what dmsetup said of it.
 pub fn remove(system: &System, name: &str) -> Result<()> {
     checked(name, MAX_NAME)?;
-    if find(system, name).is_none() {
-        return Ok(());
+    let end = Instant::now() + WAIT;
+    while find(system, name).is_some() {
+        if Instant::now() >= end {
+            let what = format!("the removal of the map {name}");
+            let advice = "something may still use it: see dmsetup info";
+            return Err(Error::Waited { what, seconds: WAIT.as_secs(), advice });
+        }
+        // A udev rule may have it open for a moment after a change: dmsetup tries for some seconds. And the kpartx of that
+        // rule may make a partition map once more that was removed under it.
+        let outcome = system.run_well("dmsetup", &["remove", "--retry", name], PROGRAM_TIMEOUT);
+        if outcome.is_err() && find(system, name).is_some() {
+            return outcome.map(|_| ());
+        }
+        thread::sleep(POLL);
     }
-    // A udev rule may have it open for a moment after a change: dmsetup tries for some seconds.
-    let outcome = system.run_well("dmsetup", &["remove", "--retry", name], PROGRAM_TIMEOUT);
-    if outcome.is_err() && find(system, name).is_some() {
-        return outcome.map(|_| ());
-    }
-    let gone = || find(system, name).is_none().then_some(());
-    wait(
-        WAIT,
-        gone,
-        || format!("the removal of the map {name}"),
-        "something may still use it: see dmsetup info",
-    )
+    Ok(())
 }
 
 /// What a map is made of when it is one linear stretch: the device below and the first byte in it. `None` for a map
@@ -279,6 +280,24 @@ mod tests {
         let error = create_linear(&machine.system(), &linear("x-part1", "part1-mt-x", false)).unwrap_err();
         assert!(error.to_string().contains("udev"), "{error}");
         assert_eq!(maps(&machine.system()), []);
+    }
+
+    #[test]
+    fn a_map_that_comes_back_is_removed_once_more() {
+        let machine = FakeMachine::new();
+        machine.disk("sdb", "8:16", 4 << 20);
+        let system = machine.system();
+        create_linear(&system, &linear("x-part1", "part1-mt-x", false)).unwrap();
+        machine.forget_log();
+        machine.mode("back-once");
+        remove(&system, "x-part1").unwrap();
+        assert_eq!(maps(&system), []);
+        assert_eq!(machine.log(), ["remove --retry x-part1"; 2]);
+
+        create_linear(&system, &linear("x-part1", "part1-mt-x", false)).unwrap();
+        machine.mode("back-always");
+        let error = remove(&system, "x-part1").unwrap_err();
+        assert!(matches!(error, Error::Waited { .. }), "{error}");
     }
 
     #[test]

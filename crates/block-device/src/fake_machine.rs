@@ -62,7 +62,7 @@ impl FakeMachine {
         self.write("fuel", runs.to_string());
     }
 
-    /// How dmsetup behaves: "no-node", "refuse", "half" or "".
+    /// How dmsetup behaves: "no-node", "refuse", "half", "back-once", "back-always" or "".
     pub(crate) fn mode(&self, mode: &str) {
         self.write("mode", mode);
     }

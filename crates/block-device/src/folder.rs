@@ -71,6 +71,15 @@ impl HostFolder {
         self.subfolder(name)?.ok_or_else(missing)
     }
 
+    /// Removes the empty directory called `name` in this one; durable on return.
+    pub fn remove_subfolder(&self, name: &str) -> Result<()> {
+        self.check_name(Operation::Remove, name)?;
+        self.fence.check(Operation::Remove, &self.name, None)?;
+        let outcome = unlinkat(&self.directory, name, UnlinkatFlags::RemoveDir);
+        self.fence.watch(outcome.map_err(|errno| self.failed(Operation::Remove, name, errno)))?;
+        self.sync()
+    }
+
     /// Size of the volume behind the folder, as its file system states it.
     pub fn capacity(&self) -> Result<Bytes> {
         let volume = self.volume()?;
@@ -276,5 +285,16 @@ impl File for HostFile {
         self.handle.set_length(size)?;
         self.size.store(size.0, Ordering::Release);
         Ok(())
+    }
+
+    fn allocate(&self, size: Bytes) -> Result<()> {
+        self.check_end(ByteRange::between(Bytes::ZERO, size))?;
+        self.handle.allocate(size)?;
+        self.size.store(size.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn keep_room(&self) {
+        self.handle.keep_room();
     }
 }

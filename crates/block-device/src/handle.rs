@@ -68,6 +68,8 @@ impl Fence {
 /// Ways to zero without writing, best first; each is tried until it is refused once.
 const ZEROING: [FallocateFlags; 2] =
     [FallocateFlags::FALLOC_FL_PUNCH_HOLE, FallocateFlags::FALLOC_FL_ZERO_RANGE];
+/// The first of them that leaves a file the room that it has.
+const KEEPS_ROOM: usize = 1;
 
 /// An open file or block device. Its callers know its size and check bounds.
 #[derive(Debug)]
@@ -208,6 +210,26 @@ impl Handle {
         self.check_writable(Operation::Resize, None)?;
         let outcome = self.file.set_len(length.0);
         self.fence.watch(outcome.map_err(|error| Error::from_io(Operation::Resize, &self.name, None, error)))
+    }
+
+    /// Extends a file, and takes the room for all of it where its file system can.
+    pub(crate) fn allocate(&self, length: Bytes) -> Result<()> {
+        self.check_writable(Operation::Resize, None)?;
+        let outcome = loop {
+            match fallocate(&self.file, FallocateFlags::empty(), 0, length.0 as i64) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => return self.set_length(length),
+                outcome => break outcome,
+            }
+        };
+        let outcome =
+            outcome.map_err(|errno| Error::from_io(Operation::Resize, &self.name, None, errno.into()));
+        self.fence.watch(outcome)
+    }
+
+    /// From now on nothing is zeroed in a way that gives room back.
+    pub(crate) fn keep_room(&self) {
+        self.zeroing.fetch_max(KEEPS_ROOM, Ordering::Relaxed);
     }
 
     pub(crate) fn sync(&self) -> Result<()> {

@@ -113,6 +113,29 @@ fn zeroing_frees_storage_and_shows_as_a_hole() {
 }
 
 #[test]
+fn a_file_whose_room_was_taken_keeps_it_whatever_is_zeroed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("thick.raw");
+    let blocks = || fs::metadata(&path).unwrap().blocks();
+    let file = open_folder(&folder).create("thick.raw").unwrap();
+    file.allocate(Bytes(1 << 20)).unwrap();
+    file.sync().unwrap();
+    assert_eq!((file.size(), fs::metadata(&path).unwrap().len()), (Bytes(1 << 20), 1 << 20));
+    assert!(blocks() >= 2048, "{}", blocks());
+    drop(file);
+    let disk = open_folder(&folder).open("thick.raw", Access::Write).unwrap();
+    disk.keep_room();
+    assert_eq!(disk.extent_at(Bytes(0)).unwrap().allocation, Allocation::Hole, "it is known to be zero");
+    disk.write_at(Bytes(0), &vec![1; 1 << 20]).unwrap();
+    disk.write_zeroes(ByteRange::between(Bytes(100), Bytes((1 << 20) - 100))).unwrap();
+    disk.sync().unwrap();
+    assert!(blocks() >= 2048, "{}", blocks());
+    drop(disk);
+    let wanted: Vec<u8> = (0..1 << 20).map(|at| u8::from(!(100..(1 << 20) - 100).contains(&at))).collect();
+    assert!(fs::read(&path).unwrap() == wanted);
+}
+
+#[test]
 fn a_range_outside_of_the_disk_is_refused_and_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let disk = FileDisk::open(image(&folder, 1000), Access::Write, Caching::Direct).unwrap();

@@ -23,7 +23,7 @@
 
   function connect() {
     if (source || document.hidden) return;
-    source = new EventSource("/live");
+    source = new EventSource("/live?seen=" + page().dataset.seen);
     let first = true;
     source.onopen = () => {
       say(true);
@@ -79,6 +79,7 @@
         morph(page(), main);
         if (focused && !focused.isConnected) focusAgain(focused);
         document.title = fresh.title;
+        document.getElementById("moment").textContent = fresh.getElementById("moment").textContent;
       }
     } catch {
       say(false);

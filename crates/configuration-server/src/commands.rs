@@ -1,27 +1,44 @@
 //! The commands that are typed on the configuration server itself.
 
+mod failover;
+mod group;
+mod hosts;
+mod items;
+mod jobs;
 mod notify;
+mod order;
+mod plain;
+mod policy;
+mod reprotect;
 mod user;
 
 use crate::authority::Authority;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::server::now;
-use crate::store::{audit, hosts, schema};
+use crate::store::{audit, schema};
 use crate::{Environment, backup, server, state};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use control_api::registration::Hex;
 use control_api::time;
+pub use failover::FailoverCommand;
+pub use group::GroupCommand;
+pub use jobs::JobsCommand;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use notify::NotifyCommand;
-use rusqlite::{Connection, TransactionBehavior};
+pub use policy::PolicyCommand;
+pub use reprotect::ReprotectArguments;
+use rusqlite::Connection;
 use serde_json::json;
+use service::LogsArguments;
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 pub use user::UserCommand;
+
+const UNIT: &str = "master-target-configserver.service";
 
 /// Files that the server may have open: all connections that it takes, and what it reads.
 const OPEN_FILES: u64 = 8192;
@@ -61,6 +78,26 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// The replicated items
+    Items {
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A master target takes the disks of a machine as a replicated item, and the machine replicates to it
+    Reprotect(ReprotectArguments),
+    /// Orders about the failover of an item.
+    #[command(flatten)]
+    Failover(FailoverCommand),
+    /// Machines that belong together: they share recovery points, and are failed over together
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// What is wanted of items: how far back they can be recovered, and how much may be lost
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// What was ordered.
+    #[command(flatten)]
+    Jobs(JobsCommand),
     /// Who may use the portal
     #[command(subcommand)]
     User(UserCommand),
@@ -82,6 +119,15 @@ pub enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+    },
+    /// What the server has written into the journal of systemd
+    Logs {
+        /// Which part of it.
+        #[command(flatten)]
+        which: LogsArguments,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// What was asked for, from where, and what came of it, the newest first
     Audit {
@@ -105,6 +151,9 @@ pub enum PassphraseCommand {
 
 /// Carries out a command, or serves.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Command::Logs { which, json }) = &arguments.command {
+        return Err(which.show(UNIT, &[], *json).into());
+    }
     let config = Config::load(&arguments.config)?;
     match &arguments.command {
         _ if arguments.check => {
@@ -114,18 +163,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         None => serve(config),
         Some(Command::Passphrase(command)) => passphrase(&config, *command),
-        Some(Command::Hosts { json }) => list_hosts(&store(&config)?, *json),
-        Some(Command::Revoke { host, yes }) => revoke(&mut store(&config)?, host, *yes),
+        Some(Command::Hosts { json }) => hosts::list(&store(&config)?, *json),
+        Some(Command::Revoke { host, yes }) => hosts::revoke(&mut store(&config)?, host, *yes),
+        Some(Command::Items { json }) => items::list(&store(&config)?, *json),
+        Some(Command::Reprotect(arguments)) => reprotect::run(&config, arguments),
+        Some(Command::Failover(command)) => failover::run(&config, command),
+        Some(Command::Group(command)) => group::run(&config, command),
+        Some(Command::Policy(command)) => policy::run(&config, command),
+        Some(Command::Jobs(command)) => jobs::run(&config, command),
         Some(Command::User(command)) => user::run(&config, command),
         Some(Command::Notify(command)) => notify::run(&config, command),
         Some(Command::Backup { file, yes }) => backup(&config, file, *yes),
         Some(Command::Restore { file, yes }) => restore(&config, file, *yes),
+        Some(Command::Logs { .. }) => unreachable!("shown without the configuration"),
         Some(Command::Audit { limit, json }) => list_audit(&store(&config)?, *limit, *json),
     }
 }
 
 fn serve(config: Config) -> Result<()> {
-    start_log(&config.log);
+    service::start_log("mt-configserver", &config.log);
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -154,18 +210,6 @@ fn raise_open_files() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES), hard));
     if let Err(error) = raised {
         tracing::warn!("cannot raise the limit of open files: {error}");
-    }
-}
-
-/// The journal of systemd adds the time by itself.
-fn start_log(filter: &str) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => log.without_time().init(),
-        None => log.init(),
     }
 }
 
@@ -235,72 +279,6 @@ fn restore(config: &Config, file: &Path, yes: bool) -> Result<()> {
 fn store(config: &Config) -> Result<Connection> {
     ensure_started(config)?;
     schema::open(&config.store())
-}
-
-fn list_hosts(store: &Connection, json: bool) -> Result<()> {
-    let hosts = hosts::all(store)?;
-    if json {
-        println!("{}", json!({ "hosts": hosts }));
-        return Ok(());
-    }
-    let now = now();
-    let mut table = table(&["NAME", "KIND", "VERSION", "ADDRESS", "STATE", "REGISTERED", "ID"]);
-    for host in &hosts {
-        let state = match host.revoked {
-            Some(since) => format!("revoked {}", time::format(since)),
-            None if host.is_live(now) => {
-                format!("certificate valid for {}", time::format_duration(host.valid_until - now))
-            }
-            None => format!("certificate expired {}", time::format(host.valid_until)),
-        };
-        let registered = time::format(host.registered);
-        table.add_row([
-            &host.name,
-            &host.kind.to_string(),
-            &host.version,
-            &host.address,
-            &state,
-            &registered,
-            &host.id,
-        ]);
-    }
-    println!("{table}");
-    Ok(())
-}
-
-fn revoke(store: &mut Connection, wanted: &str, yes: bool) -> Result<()> {
-    let hosts = hosts::all(store)?;
-    let meant = |host: &&hosts::Known| host.name.eq_ignore_ascii_case(wanted) || host.id == wanted;
-    let host = match hosts.iter().filter(meant).collect::<Vec<_>>()[..] {
-        [] => bail!("{wanted}: no host of this name or id is known; mt-configserver hosts lists them"),
-        [one] => one,
-        _ => bail!("{wanted}: several hosts have this name; give the id that mt-configserver hosts shows"),
-    };
-    if host.revoked.is_some() {
-        println!("{} {}: it was revoked before", host.kind, host.name);
-        return Ok(());
-    }
-    let question = format!(
-        "Let the certificates of {} {} count no more? It has to register again to be let in",
-        host.kind, host.name
-    );
-    ensure!(yes || agreed(&question)?, "{}: nothing was done", host.name);
-    let (transaction, now) = (store.transaction_with_behavior(TransactionBehavior::Immediate)?, now());
-    hosts::revoke(&transaction, host, now)?;
-    let entry = audit::Entry {
-        time: now,
-        address: "console".into(),
-        host: host.name.clone(),
-        outcome: "revoked".into(),
-        detail: format!("{} {}", host.kind, host.id),
-    };
-    audit::add(&transaction, &entry)?;
-    transaction.commit()?;
-    println!(
-        "{} {}: revoked. It can register again with the passphrase; to keep it out: mt-configserver passphrase rotate",
-        host.kind, host.name
-    );
-    Ok(())
 }
 
 fn agreed(question: &str) -> Result<bool> {

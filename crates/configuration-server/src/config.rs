@@ -24,6 +24,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Seconds between two heartbeats of a host.
     pub heartbeat_seconds: u64,
+    /// Minutes from one bookmark of a group to the next that is ordered by itself; 0 for never.
+    pub group_bookmark_minutes: u32,
     /// Minutes after which a session that is not used ends.
     pub session_idle_minutes: u32,
     /// Filter of the log.
@@ -43,6 +45,7 @@ impl Default for Config {
             state_folder: "/var/lib/mt-configserver".into(),
             names: Vec::new(),
             heartbeat_seconds: 30,
+            group_bookmark_minutes: 15,
             session_idle_minutes: 12 * 60,
             log: "info".into(),
             portal_url: None,
@@ -76,6 +79,11 @@ impl Config {
             (1..=300).contains(&config.heartbeat_seconds),
             "heartbeat_seconds must be from 1 to 300, not {}",
             config.heartbeat_seconds
+        );
+        ensure!(
+            config.group_bookmark_minutes <= 1440,
+            "group_bookmark_minutes must be from 0 to 1440 (1 day), not {}",
+            config.group_bookmark_minutes
         );
         ensure!(
             (1..=10_080).contains(&config.session_idle_minutes),
@@ -123,6 +131,7 @@ mod tests {
             "state_folder",
             "names",
             "heartbeat_seconds",
+            "group_bookmark_minutes",
             "session_idle_minutes",
             "log",
             "portal_url",
@@ -155,6 +164,7 @@ mod tests {
         assert!(refused("session_idle_minutes = 0").contains("from 1 to 10080"));
         assert!(refused("heartbeat_seconds = 0").contains("from 1 to 300, not 0"));
         assert!(refused("heartbeat_seconds = 301").contains("from 1 to 300"));
+        assert!(refused("group_bookmark_minutes = 1441").contains("from 0 to 1440"));
         assert!(refused("log = \"=\"").contains("log must be a level"));
     }
 

@@ -11,7 +11,7 @@
 //! looking anywhere: a new one, one that comes back, or a copy of another. `fleet` is what registered hosts tell, or that
 //! they tell nothing any more: items, alerts, events. `notify` delivers events by mail and webhook. `server` is TLS, HTTP
 //! and the routes, and [`commands`] what is typed on the server itself; those open the store by themselves and work while
-//! the server does not run.
+//! the server does not run; while it does, it hears of them by what they write into the audit.
 //!
 //! What must hold: an answer that says "registered" is sent only after the host is on the disk. A certificate counts
 //! only as long as the store says so, which is asked at each request. A guess at the passphrase costs one handshake,

@@ -7,12 +7,16 @@ use rand_core::OsRng;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Name of the file that holds the passphrase.
 pub const PASSPHRASE_FILE: &str = "connection.passphrase";
 
 /// Name of the file that the server locks while it runs.
 const LOCK_FILE: &str = "lock";
+
+/// Longer than anybody has the lock who only looks.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Makes the folder when it is missing.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
@@ -88,7 +92,14 @@ impl Lock {
             Ok::<File, std::io::Error>(file)
         };
         let file = open().with_context(|| format!("cannot open {}; look at its owner", path.display()))?;
-        match file.try_lock() {
+        let begun = Instant::now();
+        let mut locked = file.try_lock();
+        // A command that looks whether a server runs has it for a moment.
+        while matches!(locked, Err(TryLockError::WouldBlock)) && begun.elapsed() < GLANCE {
+            std::thread::sleep(GLANCE / 20);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Lock { file }),
             Err(TryLockError::WouldBlock) => bail!(
                 "{}: another mt-configserver works here; stop it first (systemctl stop master-target-configserver)",
@@ -99,6 +110,17 @@ impl Lock {
             }
         }
     }
+}
+
+/// Whether a server runs in this folder. For a moment another one could not begin to, which [`Lock::take`] waits out.
+pub(crate) fn is_served(folder: &Path) -> bool {
+    let file = File::open(folder.join(LOCK_FILE));
+    file.is_ok_and(|file| {
+        let looked = file.try_lock_shared();
+        // A program that is being started at this moment may still have the file open, so closing it is not enough.
+        let _ = file.unlock();
+        matches!(looked, Err(TryLockError::WouldBlock))
+    })
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -127,7 +149,9 @@ mod tests {
         let lock = Lock::take(folder.path()).unwrap();
         let Err(error) = Lock::take(folder.path()) else { panic!("it was taken twice") };
         assert!(error.to_string().contains("systemctl stop"), "{error}");
+        assert!(is_served(folder.path()));
         drop(lock);
+        assert!(!is_served(folder.path()));
         Lock::take(folder.path()).unwrap();
     }
 

@@ -1,5 +1,6 @@
 //! Requests and replies on the local socket, and their lines.
 
+use crate::agent::ItemOrder;
 use crate::point::{Point, PointSelector};
 use crate::status::{ItemStatus, Status};
 use crate::time::Time;
@@ -28,7 +29,7 @@ pub struct Request {
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Call {
     /// Versions of daemon and API.
@@ -108,6 +109,34 @@ pub enum Call {
     Resync {
         /// The item.
         item: String,
+    },
+    /// Takes an item.
+    Protect {
+        /// The item.
+        item: ItemOrder,
+    },
+    /// Lets go of an item that was taken: its disks stay as they are, its recovery points go.
+    Release {
+        /// The item.
+        item: String,
+    },
+    /// Changes the policy of an item that was taken; what is null stays as it is.
+    SetPolicy {
+        /// The item.
+        item: String,
+        /// Seconds that recovery points are to reach back.
+        window_seconds: Option<u64>,
+        /// Seconds of RPO above which there is an alert.
+        rpo_threshold_seconds: Option<u64>,
+        /// Seconds from one application-consistent recovery point to the next; 0 when none are asked for.
+        application_consistent_every_seconds: Option<u64>,
+        /// What its journal keeps when the volume is short of room: a share such as `20 %`, a size such as `40 GiB`, or
+        /// `standard` for what holds for all items.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_journal: Option<String>,
+        /// What its journal may take, in the same form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_journal: Option<String>,
     },
 }
 

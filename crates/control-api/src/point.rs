@@ -29,6 +29,9 @@ pub struct Point {
     /// The bookmark here, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bookmark: Option<Bookmark>,
+    /// When a test failover of it was begun last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Time>,
     /// Bytes that the journal holds for the batch.
     pub journal_bytes: u64,
 }

@@ -1,5 +1,6 @@
 //! What the master target tells about itself and its items.
 
+use crate::agent::ItemPolicy;
 use crate::local::Progress;
 use crate::point::Point;
 use crate::severity::Severity;
@@ -77,6 +78,9 @@ pub struct RetentionStatus {
     /// Bytes that a volume needs for the windows of all policies at this rate: sizing help for the next disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed_bytes: Option<u64>,
+    /// Bytes that it needs at this rate for windows of 24 hours, whatever the policies say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed_for_24_h_bytes: Option<u64>,
     /// What needs attention.
     pub alerts: Vec<Alert>,
 }
@@ -237,6 +241,15 @@ pub struct ItemStatus {
     /// The oldest recovery point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_point: Option<Point>,
+    /// Number of the recovery point that its disks hold, once it is failed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_point: Option<u64>,
+    /// The policy in effect; `None` when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ItemPolicy>,
+    /// Whether it was taken while the daemon ran. Any other stands in `mtd.toml`, with its policy.
+    #[serde(default)]
+    pub taken: bool,
     /// Bytes of the journal.
     pub journal_bytes: u64,
     /// Bytes that it grows by in a second, over the last minutes.
@@ -266,6 +279,35 @@ pub struct ItemStatus {
 }
 
 impl ItemStatus {
+    /// An item of this name in this state, of which nothing else is known.
+    pub fn new(name: &str, state: ItemState) -> ItemStatus {
+        ItemStatus {
+            name: name.to_owned(),
+            state,
+            detail: None,
+            peer: None,
+            progress: None,
+            seconds_left: None,
+            protected_until: None,
+            newest_point: None,
+            oldest_point: None,
+            holds_point: None,
+            policy: None,
+            taken: false,
+            journal_bytes: 0,
+            journal_bytes_per_second: 0,
+            min_journal_bytes: 0,
+            max_journal_bytes: None,
+            window_wanted: 0,
+            window_projected: None,
+            received_bytes: 0,
+            bytes_per_second: 0,
+            disks: Vec::new(),
+            alerts: Vec::new(),
+            start: None,
+        }
+    }
+
     /// Age of the newest durable recovery point, in nanoseconds.
     pub fn rpo(&self, now: Time) -> Option<u64> {
         self.protected_until.map(|time| now.saturating_sub(time))
@@ -307,11 +349,17 @@ pub enum AlertKind {
     Fenced,
     /// The item no longer follows its source.
     ResyncRequired,
+    /// A test failover has been running for long.
+    TestFailoverLeft,
+    /// What waits at the source takes more than half an hour to be sent.
+    BacklogSlow,
+    /// It takes more than three quarters of an hour, or is not sent at all.
+    BacklogStuck,
 }
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [AlertKind; 7] = [
+    pub const ALL: [AlertKind; 10] = [
         AlertKind::RpoExceeded,
         AlertKind::WindowShrunk,
         AlertKind::RetentionFilling,
@@ -319,16 +367,24 @@ impl AlertKind {
         AlertKind::ApplicationConsistentOverdue,
         AlertKind::Fenced,
         AlertKind::ResyncRequired,
+        AlertKind::TestFailoverLeft,
+        AlertKind::BacklogSlow,
+        AlertKind::BacklogStuck,
     ];
 
     /// How bad it is: critical means that recovery points are being lost, or no new ones are made.
     pub fn severity(self) -> Severity {
         match self {
-            AlertKind::RetentionLost | AlertKind::Fenced | AlertKind::ResyncRequired => Severity::Critical,
+            AlertKind::RetentionLost
+            | AlertKind::Fenced
+            | AlertKind::ResyncRequired
+            | AlertKind::BacklogStuck => Severity::Critical,
             AlertKind::RpoExceeded
             | AlertKind::WindowShrunk
             | AlertKind::RetentionFilling
-            | AlertKind::ApplicationConsistentOverdue => Severity::Warning,
+            | AlertKind::ApplicationConsistentOverdue
+            | AlertKind::TestFailoverLeft
+            | AlertKind::BacklogSlow => Severity::Warning,
         }
     }
 
@@ -342,6 +398,9 @@ impl AlertKind {
             AlertKind::ApplicationConsistentOverdue => "application-consistent-overdue",
             AlertKind::Fenced => "fenced",
             AlertKind::ResyncRequired => "resync-required",
+            AlertKind::TestFailoverLeft => "test-failover-left",
+            AlertKind::BacklogSlow => "backlog-slow",
+            AlertKind::BacklogStuck => "backlog-stuck",
         }
     }
 }

@@ -1,19 +1,16 @@
-//! The identity that this machine was given when it registered: followed and renewed.
+//! The identity that this machine was given when it registered: followed.
 
 use anyhow::Result;
 use block_device::System;
 use control_api::registration::HostKind;
-use registration::Identity;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use transport::tls::{ServerTls, TlsFiles};
 
 /// How often it is looked whether there is an identity, or another one.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has to be renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(3600);
 
 /// The identity in the files; `None` when there is none at all, as before this machine is registered.
 pub(crate) fn load(files: &TlsFiles) -> Result<Option<ServerTls>> {
@@ -56,31 +53,6 @@ pub(crate) async fn follow(files: TlsFiles, newer: watch::Sender<Option<ServerTl
 
 fn content(files: &TlsFiles) -> [Option<Vec<u8>>; 3] {
     [&files.certificate, &files.key, &files.ca].map(|path| std::fs::read(path).ok())
-}
-
-/// Renews the certificate long before it expires.
-pub(crate) async fn keep_valid(state_folder: PathBuf) {
-    loop {
-        let state = state_folder.clone();
-        match tokio::task::spawn_blocking(move || renew_if_due(&state)).await {
-            Ok(Ok(true)) => tracing::info!("the certificate of this machine was renewed"),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!("the certificate of this machine was not renewed: {error:#}"),
-            Err(error) => tracing::error!("the certificate of this machine was not renewed: {error}"),
-        }
-        sleep(RENEW_EVERY).await;
-    }
-}
-
-fn renew_if_due(state: &Path) -> Result<bool> {
-    let Some(identity) = Identity::open(state)? else { return Ok(false) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    if !registration::is_due(&identity.registration, crate::clock::nanos(now)) {
-        return Ok(false);
-    }
-    let name = identity.registration.name.clone();
-    registration::renew(state, this_host(Some(&name))?)?;
-    Ok(true)
 }
 
 /// This machine, as it describes itself to a configuration server.

@@ -12,6 +12,9 @@
 //! export of a writable view), export. [`run`] ties them together, tells systemd, and on SIGTERM finishes what is
 //! in flight and closes every image cleanly.
 //!
+//! Which items there are is not only for the configuration to say: `items` takes and lets go of them while everything
+//! else runs.
+//!
 //! Items share the retention volume, over which `retention` keeps watch and whose room it shares out among them, and a
 //! limit of jobs at once, nothing else: what fails in one stays in it. Memory
 //! is bounded by constants beside each queue: an item holds at most a few batches, a few lots of frames on their way
@@ -29,6 +32,7 @@ pub mod config;
 mod export;
 mod identity;
 mod item;
+mod items;
 mod local;
 mod master_target;
 pub mod mtctl;
@@ -38,7 +42,10 @@ mod retention;
 mod server_link;
 mod service;
 mod sources;
+mod state_format;
 mod test_failover;
+mod tested;
 mod views;
 
 pub use service::{run, run_until};
+pub use state_format::{STATE_FORMAT, StateError};

@@ -2,10 +2,12 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::item::{ItemHandle, Order, Place, Surroundings};
+use crate::item::{ItemHandle, Place, Surroundings};
+use crate::items::Items;
 use crate::retention::{self, Volume};
 use crate::server_link::Revoked;
 use crate::test_failover::TestFailovers;
+use control_api::Failure;
 use registration::link::Hub;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +17,6 @@ use tokio::task::JoinHandle;
 
 /// What runs until the master target is shut down.
 pub(crate) struct Tasks {
-    actors: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct MasterTarget {
     /// Where sources connect: the port is known only now when the configuration left it open.
     pub(crate) listen: SocketAddr,
     pub(crate) volume: Volume,
-    pub(crate) items: Vec<ItemHandle>,
+    pub(crate) items: Arc<Items>,
     /// The retention volume, as the steward last saw it.
     pub(crate) retention: watch::Sender<retention::Report>,
     pub(crate) test_failovers: Arc<TestFailovers>,
@@ -44,8 +45,7 @@ impl MasterTarget {
         let (volume, keeper) = retention::keep(place.clone(), clock).await;
         let jobs = Arc::new(Semaphore::new(config.limits.jobs));
         let surroundings = Surroundings { clock, jobs, place, volume: volume.clone() };
-        let start = |item: &crate::config::Item| ItemHandle::start(item.clone(), surroundings.clone());
-        let (items, actors) = config.items.iter().map(start).unzip();
+        let items = Arc::new(Items::start(&config, surroundings));
         let socket_folder = config.socket.parent().unwrap_or(Path::new("/"));
         let test_failovers = Arc::new(TestFailovers::new(&config.state_folder, socket_folder));
         let retention = watch::Sender::default();
@@ -53,27 +53,27 @@ impl MasterTarget {
         let hub = Hub::new();
         let target =
             MasterTarget { config, clock, listen, volume, items, retention, test_failovers, hub, revoked };
-        (target, Tasks { actors, keeper })
+        (target, Tasks { keeper })
     }
 
     /// Has every item finish what is in flight and close, all at the same time.
     pub(crate) async fn shut_down(&self, tasks: Tasks) {
         self.test_failovers.stop_all().await;
-        for item in &self.items {
-            // An item that is gone already needs no order.
-            let _ = item.order(Order::ShutDown).await;
-        }
-        for actor in tasks.actors {
-            let _ = actor.await;
-        }
+        let _closed = self.items.shut_down().await;
         tasks.keeper.abort();
+    }
+
+    /// The item of this name, which somebody wants something of.
+    pub(crate) fn item(&self, name: &str) -> Result<Arc<ItemHandle>, Failure> {
+        self.items.get(name)
     }
 
     /// One line for systemd.
     pub(crate) fn summary(&self) -> String {
-        let closed = self.items.iter().filter(|item| item.snapshot().storage.is_none()).count();
-        let items = match (self.items.len(), closed) {
-            (0, _) => "no item is configured".to_string(),
+        let all = self.items.all();
+        let closed = all.iter().filter(|item| item.snapshot().storage.is_none()).count();
+        let items = match (all.len(), closed) {
+            (0, _) => "there are no items".to_string(),
             (all, 0) => format!("{all} items open"),
             (all, closed) => format!("{} items open, {closed} not; see mtctl status", all - closed),
         };

@@ -2,20 +2,14 @@
 
 use crate::config::Config;
 use crate::master_target::MasterTarget;
-use crate::{identity, local, retention, server_link, sources};
+use crate::{identity, items, local, retention, server_link, sources, state_format};
+use ::service::NotifyState;
 use anyhow::{Context, Result};
-use sd_notify::NotifyState;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use transport::tls::TlsFiles;
-
-/// How often systemd is told how things stand.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs the master target until it is asked to stop by SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<()> {
@@ -38,7 +32,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
         ca: config.tls.ca.clone(),
     };
     let (newer, tls) = watch::channel(identity::load(&files)?);
-    make_state_folder(&config.state_folder)?;
+    state_format::open(&config.state_folder)?;
     let socket = config.socket.clone();
     let api = local::bind(&socket)
         .with_context(|| format!("cannot listen at {}; name another socket in mtd.toml", socket.display()))?;
@@ -49,21 +43,22 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     let state_folder = config.state_folder.clone();
     let (target, tasks) = MasterTarget::start(config, address).await;
     let target = Arc::new(target);
-    tracing::info!(%address, socket = %socket.display(), items = target.items.len(), "started");
+    tracing::info!(%address, socket = %socket.display(), items = target.items.all().len(), "started");
     let serving = [
         tokio::spawn(local::serve(api, target.clone())),
         tokio::spawn(sources::serve(listener, tls, target.clone())),
         tokio::spawn(identity::follow(files, newer)),
-        tokio::spawn(identity::keep_valid(state_folder)),
-        tokio::spawn(keep_systemd_informed(target.clone())),
+        tokio::spawn(::service::keep_valid(state_folder, identity::this_host)),
+        tokio::spawn(inform_systemd(target.clone())),
         tokio::spawn(retention::share_out(target.clone())),
         tokio::spawn(server_link::tell_changes(target.clone())),
+        tokio::spawn(items::settle(target.clone())),
     ];
     let link = server_link::start(target.clone());
-    notify(&[NotifyState::Ready]);
+    ::service::notify(NotifyState::Ready);
     stop.await;
     tracing::info!("stopping: what is in flight is finished first");
-    notify(&[NotifyState::Stopping]);
+    ::service::notify(NotifyState::Stopping);
     for task in &serving[1..] {
         task.abort();
     }
@@ -76,33 +71,6 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     Ok(())
 }
 
-fn make_state_folder(folder: &Path) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the state folder {}; change state_folder", folder.display()))
-}
-
-async fn keep_systemd_informed(target: Arc<MasterTarget>) {
-    let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 3);
-    let every = watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
-    let mut told = String::new();
-    loop {
-        let summary = target.summary();
-        if summary != told {
-            notify(&[NotifyState::Status(&summary)]);
-            told = summary;
-        }
-        if watchdog.is_some() {
-            notify(&[NotifyState::Watchdog]);
-        }
-        tokio::time::sleep(every).await;
-    }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("cannot tell systemd: {error}");
-    }
+async fn inform_systemd(target: Arc<MasterTarget>) {
+    ::service::keep_informed(|| target.summary()).await;
 }

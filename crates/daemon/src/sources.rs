@@ -55,7 +55,7 @@ pub(crate) async fn serve(
             continue;
         };
         let visit = Visit { address, tls, target: target.clone(), ids: ids.clone() };
-        let span = tracing::info_span!("connection", peer = %address);
+        let span = tracing::info_span!("connection", peer = %address, item = tracing::field::Empty);
         tokio::spawn(
             async move {
                 visit.run(socket).await;
@@ -143,8 +143,9 @@ impl Visit {
         };
         match welcome {
             Ok(item) => {
+                tracing::Span::current().record("item", item.name());
                 let connection = self.ids.fetch_add(1, Ordering::Relaxed);
-                attend(item, connection, hello, reader, writer, revoked).await;
+                attend(&item, connection, hello, reader, writer, revoked).await;
             }
             Err((code, message)) => {
                 tracing::warn!("refused: {message}");
@@ -162,20 +163,21 @@ impl Visit {
         &self,
         hello: &Frame,
         is: impl Fn(&str) -> bool,
-    ) -> Result<&ItemHandle, (RefusalCode, String)> {
+    ) -> Result<Arc<ItemHandle>, (RefusalCode, String)> {
         let (Frame::Hello { item: name, .. } | Frame::BulkHello { item: name, .. }) = hello else {
             return Err((RefusalCode::Protocol, "the first frame must be Hello or BulkHello".into()));
         };
-        let Some(item) = self.target.items.iter().find(|item| item.name() == name) else {
-            let message =
-                format!("item {name} is not configured on this master target; add it to its mtd.toml");
+        let Some(item) = self.target.items.find(name) else {
+            let message = format!(
+                "item {name} is not configured on this master target; have it taken, or add it to its mtd.toml"
+            );
             return Err((RefusalCode::UnknownItem, message));
         };
-        if !is(&item.config.source) {
+        let source = &item.config().source;
+        if !is(source) {
             let message = format!(
-                "the certificate is not for {}, which is the source of item {name}; use that one's certificate, or \
-                 change the item's source in the master target's mtd.toml",
-                item.config.source
+                "the certificate is not for {source}, which is the source of item {name}; use that one's \
+                 certificate, or give the item another source on the master target"
             );
             return Err((RefusalCode::NotAllowed, message));
         }

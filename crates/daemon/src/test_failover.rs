@@ -1,10 +1,11 @@
 //! Test failovers: writable views of recovery points, served over NBD while replication goes on.
 
 use crate::item::ItemHandle;
+use crate::tested::Tested;
 use crate::views::{HeldView, resolve};
 use block_device::{Caching, HostFolder, durable_file};
-use control_api::time::Time;
-use control_api::{Failure, NbdExport, PointSelector, TestFailover};
+use control_api::time::{self, Time};
+use control_api::{Alert, AlertKind, Failure, NbdExport, PointSelector, TestFailover};
 use disk::{Disk, Folder};
 use nbd::{Export, Overlay};
 use replication_receiver::Storage;
@@ -17,6 +18,8 @@ use transport::nbd_server::{self, Limits, Listener, Security, Served};
 
 /// Test failovers at once: each holds memory for its map of what was written.
 const MOST: usize = 32;
+/// One that runs for longer is reminded of, in nanoseconds.
+const LONG: u64 = 4 * 3600 * time::SECOND;
 /// The file with the number of the last one.
 const LAST_ID: &str = "last-id";
 
@@ -27,6 +30,7 @@ pub(crate) struct TestFailovers {
     /// The number of the last one. None is used twice, over restarts too, so an order to end one never ends another.
     last_id: Mutex<Option<u64>>,
     places: Arc<Semaphore>,
+    pub(crate) tested: Tested,
     list: Mutex<BTreeMap<u64, Running>>,
 }
 
@@ -34,6 +38,22 @@ struct Running {
     about: TestFailover,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
+}
+
+/// Reminds of test failovers of an item that have been running for long.
+pub(crate) fn reminder(item: &str, tests: &[TestFailover], now: Time) -> Option<Alert> {
+    let left: Vec<&TestFailover> =
+        tests.iter().filter(|test| test.item == item && now.saturating_sub(test.started) > LONG).collect();
+    let first = left.iter().map(|test| test.started).min()?;
+    let numbers: Vec<String> = left.iter().map(|test| test.id.to_string()).collect();
+    let message = format!(
+        "running since {}: test failover {}; recovery points from what one shows on are kept for it, so end those that \
+         nobody needs: mtctl test-failover stop {}",
+        time::format(first),
+        numbers.join(", "),
+        numbers[0]
+    );
+    Some(Alert { kind: AlertKind::TestFailoverLeft, since: first + LONG, message })
 }
 
 /// What a view needs from a blocking thread: the point and its exports.
@@ -45,8 +65,10 @@ struct Prepared {
 impl TestFailovers {
     /// None yet. What is written to them goes to the state folder; their sockets stand beside the daemon's own.
     pub(crate) fn new(state_folder: &Path, socket_folder: &Path) -> TestFailovers {
+        let scratch_folder = state_folder.join("test-failover");
         TestFailovers {
-            scratch_folder: state_folder.join("test-failover"),
+            tested: Tested::load(&scratch_folder),
+            scratch_folder,
             socket_folder: socket_folder.to_path_buf(),
             last_id: Mutex::default(),
             places: Arc::new(Semaphore::new(MOST)),
@@ -71,11 +93,13 @@ impl TestFailovers {
         })?;
         let registry = self.clone();
         let prepare = move || {
+            let item = &storage.identity().item;
             let id = registry.new_id().map_err(|error| {
                 let next = "make room on the volume of the state folder";
-                Failure::new(&storage.identity().item, "cannot start a test failover", error, next)
+                Failure::new(item, "cannot start a test failover", error, next)
             })?;
             let prepared = prepare(&storage, &selector, &registry.scratch_folder, id)?;
+            registry.tested.note(item, &prepared.point, now);
             Ok::<_, Failure>((id, prepared))
         };
         let (id, prepared) =
@@ -283,6 +307,38 @@ mod tests {
             (0..count).map(|_| registry.new_id().unwrap()).collect::<Vec<_>>()
         };
         assert_eq!((numbers(2), numbers(1)), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn one_that_runs_for_long_is_reminded_of() {
+        const HOUR: Time = 3600 * time::SECOND;
+        let point = control_api::Point {
+            number: 7,
+            source_time: 1,
+            receive_time: 1,
+            bookmark: None,
+            tested: None,
+            journal_bytes: 0,
+        };
+        let test = |id, item: &str, started| TestFailover {
+            id,
+            item: item.into(),
+            point: point.clone(),
+            started,
+            exports: Vec::new(),
+        };
+        let tests = [test(1, "web01", HOUR), test(2, "db01", HOUR), test(3, "web01", 2 * HOUR)];
+        assert_eq!(reminder("web01", &tests, 5 * HOUR), None);
+        let one = reminder("web01", &tests, 5 * HOUR + 1).unwrap();
+        assert_eq!((one.kind, one.since), (AlertKind::TestFailoverLeft, 5 * HOUR));
+        assert!(
+            one.message.contains("test failover 1;") && one.message.contains("stop 1"),
+            "{}",
+            one.message
+        );
+        let both = reminder("web01", &tests, 7 * HOUR).unwrap();
+        assert!(both.message.contains("test failover 1, 3;"), "{}", both.message);
+        assert_eq!(reminder("app01", &tests, 7 * HOUR), None);
     }
 
     #[test]

@@ -10,6 +10,13 @@ use std::sync::Arc;
 pub trait File: Disk {
     /// Cuts the file off at `size`, or extends it with zeroes.
     fn set_size(&self, size: Bytes) -> Result<()>;
+
+    /// Extends it with zeroes to `size`, and takes the room for all of it now, so that no later write within it finds the
+    /// volume full. A file system that cannot do so only extends it.
+    fn allocate(&self, size: Bytes) -> Result<()>;
+
+    /// From now on zeroes that are written to it give no room back.
+    fn keep_room(&self);
 }
 
 /// How a file is opened.

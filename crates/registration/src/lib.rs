@@ -7,13 +7,14 @@
 //! [`unregister`] go over mutual TLS. Each tells its steps as it goes, and each thing that can go wrong has an [`Error`]
 //! of its own that says what to do, in the parts of an [`Explanation`].
 //!
-//! [`link`] is the conversation that a registered machine keeps up: heartbeats and jobs.
+//! [`command`] is what the commands of the programs have in common. [`link`] is the conversation that a registered machine keeps up: heartbeats and jobs.
 //!
 //! [`server`] is how a server is reached and what it is asked before anything is trusted; `mtctl check` uses it too.
 //! [`Identity`] is what lies on the disk: a crash leaves the old one or the new one, never half of each. [`host`] and
 //! [`passphrase`] read the machine. Everything blocks, with time limits; it is called from command lines and from
 //! threads of their own.
 
+pub mod command;
 mod error;
 mod explain;
 mod identity;
@@ -29,4 +30,4 @@ pub use explain::Explanation;
 pub use identity::{CA_FILE, CERTIFICATE_FILE, IDENTITY, Identity, KEY_FILE, Registration, fingerprint};
 pub use machine::{host, passphrase};
 pub use register::{Order, Registered, Step, register};
-pub use registered::{Unregistered, is_due, renew, unregister};
+pub use registered::{Unregistered, renew, renew_if_due, unregister};

@@ -21,9 +21,22 @@ pub struct Unregistered {
 }
 
 /// Whether a certificate should be renewed now: a third of its life is left.
-pub fn is_due(registration: &Registration, now: Time) -> bool {
+fn is_due(registration: &Registration, now: Time) -> bool {
     let life = registration.valid_until.saturating_sub(registration.issued);
     now >= registration.valid_until.saturating_sub(life / 3)
+}
+
+/// [Renews](renew) the certificate, if there is one and a third of its life is left; tells whether it did. `host` describes
+/// this machine under the name that it is registered by.
+///
+/// # Errors
+/// When the identity is damaged, or a renewal fails.
+pub fn renew_if_due(state: &Path, host: impl FnOnce(&str) -> Result<Host>) -> Result<bool> {
+    let Some(identity) = Identity::open(state)? else { return Ok(false) };
+    if !is_due(&identity.registration, now()) {
+        return Ok(false);
+    }
+    renew(state, host(&identity.registration.name)?).map(|_| true)
 }
 
 /// Exchanges the certificate for a newer one, with a new key.

@@ -37,7 +37,7 @@ const SILENT_HEARTBEATS: u64 = 4;
 pub struct ItemConfig {
     /// True when the target disks are known to be all zero, so that an initial sync need not compare.
     pub blank: bool,
-    /// Nanoseconds that recovery points reach back.
+    /// Nanoseconds that recovery points reach back; [`Command::SetWindow`] changes it.
     pub window: u64,
     /// Most bytes of the journal; [`Command::LimitJournal`] changes it.
     pub max_journal_bytes: Option<u64>,
@@ -184,6 +184,11 @@ pub enum Command {
     LimitJournal {
         /// How many; `None` for what the volume has.
         bytes: Option<u64>,
+    },
+    /// Recovery points reach back so far from now on.
+    SetWindow {
+        /// Nanoseconds.
+        nanos: u64,
     },
     /// Finish what is in flight, record it, and stop.
     ShutDown,
@@ -537,6 +542,10 @@ impl Item {
                 self.config.max_journal_bytes = bytes;
                 self.prunable = true;
                 self.prune_if_too_large(now);
+            }
+            Command::SetWindow { nanos } => {
+                self.config.window = nanos;
+                self.next_prune = now;
             }
             Command::ShutDown => {
                 let why = format!("item {} is being closed; connect again later", self.name);

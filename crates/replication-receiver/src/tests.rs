@@ -237,3 +237,21 @@ fn invariant_4_a_boundary_waits_for_room_on_a_full_volume() {
     assert_eq!(storage.journal().newest().map(|newest| newest.number), Some(BatchNumber(1)));
     assert!(!item.status().lacks_room);
 }
+
+/// A shorter window lets points go at the next step; a longer one keeps what is there.
+#[test]
+fn another_window_takes_effect_at_once() {
+    let limits = Limits { bulk_window: 1 << 20, hash_requests: 1, heartbeat_seconds: 10 };
+    let config = ItemConfig { blank: false, window: 24 * HOUR, max_journal_bytes: None, limits };
+    let storage = hourly(100);
+    let mut item = Item::new(config, &storage, 100 * HOUR).unwrap();
+    let oldest = || storage.journal().oldest_point().unwrap().unwrap().header.receive_time / HOUR;
+    run(&mut item, &storage, 100 * HOUR, Event::Tick);
+    assert_eq!(oldest(), 76);
+    let window = |hours| Event::Command(Command::SetWindow { nanos: hours * HOUR });
+    let notices = run(&mut item, &storage, 100 * HOUR + 1, window(12));
+    assert!(matches!(notices[..], [Notice::Pruned(_)]), "{notices:?}");
+    assert_eq!(oldest(), 88);
+    assert!(run(&mut item, &storage, 100 * HOUR + 2, window(48)).is_empty());
+    assert_eq!(oldest(), 88);
+}

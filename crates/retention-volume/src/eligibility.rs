@@ -12,7 +12,11 @@ use block_device::inventory::{AttachedDisk, DuplicateKind, Duplicates, NoScsiId,
 use block_device::{Inventory, ScsiId, System, opened_by};
 use disk::Bytes;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+mod standing;
+
+pub use standing::{Question, Standing, survey};
 
 /// From this size on a disk is as large as the published procedure wants it: 1 TB, in powers of ten.
 pub const RECOMMENDED: Bytes = Bytes(1_000_000_000_000);
@@ -102,8 +106,41 @@ pub enum Ineligible {
         /// Its node.
         device: String,
     },
+    /// It has the label of a retention volume, and no marker.
+    Unmarked {
+        /// UUID of its file system.
+        uuid: String,
+        /// Its node.
+        device: String,
+        /// Where it can be mounted to be kept.
+        place: PathBuf,
+    },
+    /// It has the label of a retention volume, and a marker that cannot be trusted.
+    Marker {
+        /// What is wrong with it, and what to do.
+        said: String,
+    },
+    /// fstab has it for another place.
+    InFstab {
+        /// Its line.
+        line: usize,
+        /// What it calls the disk.
+        device: String,
+        /// Where it mounts it; `none` for swap.
+        place: PathBuf,
+    },
+    /// It may be an item's target.
+    MaybeTarget {
+        /// Why that is not known.
+        why: String,
+    },
     /// It cannot be read.
     Unreadable,
+    /// It could not be found out what it holds.
+    Unexamined {
+        /// What failed.
+        said: String,
+    },
     /// It cannot be written.
     ReadOnly,
     /// It can be taken out.
@@ -161,7 +198,16 @@ impl Ineligible {
                 let holds: String = holds.iter().map(|part| format!("; {part}")).collect();
                 format!("it has a partition table ({table}{holds}), and the whole disk is needed")
             }
+            Ineligible::Unmarked { uuid, .. } => {
+                format!("it holds an ext4 with the label of a retention volume and no marker (UUID {uuid})")
+            }
+            Ineligible::Marker { said } => format!("its marker cannot be trusted ({said})"),
+            Ineligible::InFstab { line, device, place } => {
+                format!("line {line} of /etc/fstab uses it ({device}) for {}", place.display())
+            }
+            Ineligible::MaybeTarget { why } => format!("it may be the target disk of an item ({why})"),
             Ineligible::Unreadable => "it cannot be read, so what it holds is not known".into(),
+            Ineligible::Unexamined { said } => format!("what it holds could not be found out ({said})"),
             Ineligible::ReadOnly => "it can only be read".into(),
             Ineligible::Removable => "its medium can be taken out".into(),
             Ineligible::NoCapacity => "its capacity is zero".into(),
@@ -213,7 +259,19 @@ impl Ineligible {
                 "see what is on it with lsblk -f {device}, and erase the table with wipefs -a {device} when nothing of it is \
                  wanted"
             ),
+            Ineligible::Unmarked { uuid, place, .. } => format!(
+                "to keep it, mount it at {} and run mtctl retention prepare; to erase it, give --reformat {uuid}",
+                place.display()
+            ),
+            Ineligible::Marker { .. } => "mend that, or erase the file system with --reformat and its UUID".into(),
+            Ineligible::InFstab { .. } => {
+                format!("remove that line if it is wanted no longer, or {ANOTHER}")
+            }
+            Ineligible::MaybeTarget { .. } => "mend that first".into(),
             Ineligible::Unreadable => "run this as root; if that was done, see dmesg".into(),
+            Ineligible::Unexamined { .. } => {
+                "run this as root; if that was done, run blkid -p on the disk, and see dmesg".into()
+            }
             Ineligible::ReadOnly => "see dmesg, and whether its VMDK is attached read-only".into(),
             Ineligible::NoCapacity => "attach its VMDK again, or name another disk".into(),
             Ineligible::NoScsiId { reason: NoScsiId::EnableUuidUnset } => {
@@ -241,7 +299,12 @@ impl Ineligible {
             Ineligible::Fat { .. } => "fat",
             Ineligible::OtherFileSystem { .. } => "other-file-system",
             Ineligible::PartitionTable { .. } => "partition-table",
+            Ineligible::Unmarked { .. } => "unmarked",
+            Ineligible::Marker { .. } => "marker",
+            Ineligible::InFstab { .. } => "in-fstab",
+            Ineligible::MaybeTarget { .. } => "maybe-target",
             Ineligible::Unreadable => "unreadable",
+            Ineligible::Unexamined { .. } => "unexamined",
             Ineligible::ReadOnly => "read-only",
             Ineligible::Removable => "removable",
             Ineligible::NoCapacity => "no-capacity",
@@ -263,42 +326,53 @@ fn erase(uuid: Option<&String>, device: &str) -> String {
     }
 }
 
-/// How a disk stands to the retention volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It can be prepared as the retention volume.
-    Eligible,
-    /// It is the retention volume: mounted at the mount point, or meant for it by /etc/fstab.
-    Retention,
-    /// It can be neither.
-    Ineligible(Vec<Ineligible>),
-}
-
-/// Every disk with its standing. The inventory is one that was told the mount point and the targets of items.
-pub fn survey<'a>(
-    system: &System,
-    inventory: &'a Inventory,
-    mount_point: &Path,
-) -> Vec<(&'a AttachedDisk, Standing)> {
-    inventory.disks.iter().map(|disk| (disk, standing(system, inventory, disk, mount_point))).collect()
-}
-
-fn standing(system: &System, inventory: &Inventory, disk: &AttachedDisk, mount_point: &Path) -> Standing {
-    let mut broken = judge(inventory, disk, mount_point, &[]);
-    if broken.is_empty() {
-        broken.extend(locked(system, disk));
-    }
-    match (broken.is_empty(), disk.role) {
-        (false, _) => Standing::Ineligible(broken),
-        (true, Role::Retention) => Standing::Retention,
-        (true, _) => Standing::Eligible,
-    }
-}
-
 /// Whether a program has a disk for itself that nobody else uses. It is tried out, for a moment.
 pub fn locked(system: &System, disk: &AttachedDisk) -> Option<Ineligible> {
     let may_be_tried = disk.uses.is_empty() && disk.signature != Some(Signature::Unreadable);
     may_be_tried.then(|| opened_by(system, disk)).flatten().map(|by| Ineligible::Locked { by })
+}
+
+/// Every rule that a disk breaks: those that the inventory tells, a lock, and that it is a target of an item: that fstab
+/// means it for the retention volume makes it no less a target.
+pub(crate) fn rules_broken(
+    system: &System,
+    inventory: &Inventory,
+    disk: &AttachedDisk,
+    (mount_point, known): (&Path, &[String]),
+    targets: &[String],
+) -> Vec<Ineligible> {
+    let mut broken = judge(inventory, disk, mount_point, known);
+    if broken.is_empty() {
+        broken.extend(locked(system, disk));
+    }
+    let is_it = |target: &String| inventory.find(system, target).is_ok_and(|found| found.name == disk.name);
+    if !broken.contains(&Ineligible::Target) && targets.iter().any(is_it) {
+        broken.push(Ineligible::Target);
+    }
+    broken
+}
+
+/// Whether fstab means the disk by this name.
+pub(crate) fn is_called(system: &System, inventory: &Inventory, disk: &AttachedDisk, device: &str) -> bool {
+    let (told, label) = match &disk.signature {
+        Some(Signature::FileSystem { uuid, label, .. }) => (uuid.as_deref(), label.as_deref()),
+        _ => (None, None),
+    };
+    let value = |tag: &str| Some(device.strip_prefix(tag)?.trim_matches('"').to_owned());
+    if let Some(named) = value("UUID=") {
+        return is_named(told, &[named]);
+    }
+    if let Some(named) = value("LABEL=") {
+        return label == Some(&named);
+    }
+    device.starts_with("/dev/")
+        && match inventory.find(system, device) {
+            Ok(found) => found.name == disk.name || found.scsi_id.is_some() && found.scsi_id == disk.scsi_id,
+            Err(block_device::Error::Ambiguous { duplicates }) => {
+                Some(&duplicates.id) == disk.scsi_id.as_ref()
+            }
+            Err(_) => false,
+        }
 }
 
 /// The rules that a disk breaks, as far as the inventory tells: [`locked`] has to be tried out. A file system with a UUID

@@ -24,6 +24,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// | option | reason |
 /// |---|---|
 /// | `-F` | no question, which mke2fs with a pipe as its input answers with yes anyway; one alone still refuses a device in use |
+/// | `-e remount-ro` | after an error nothing is written any more, also where somebody mounts it without our options |
 /// | `-b 4096` | the same on every size of disk |
 /// | `-m 0` | nothing is kept back for root: root is the only one who writes |
 /// | `-i 262144` | segments have 1 MiB at least: four inodes for each of the smallest, and a sixteenth of the default's tables |
@@ -38,6 +39,8 @@ pub(crate) fn make(system: &System, device: &str, uuid: FileSystemUuid) -> Resul
         &uuid,
         "-L",
         LABEL,
+        "-e",
+        "remount-ro",
         "-b",
         "4096",
         "-m",
@@ -96,4 +99,18 @@ pub(crate) fn marker(system: &System, device: &str) -> Result<Option<Marker>> {
         return Ok(None);
     }
     Marker::parse(Path::new(device), output.stdout.as_bytes()).map(Some)
+}
+
+/// Whether the marker on an ext4 that is not mounted belongs to it.
+///
+/// # Errors
+/// [`Error::NotPrepared`] without a marker, [`Error::OtherFileSystem`] for that of another file system.
+pub(crate) fn check_marker(system: &System, device: &str, uuid: FileSystemUuid) -> Result<()> {
+    match marker(system, device)? {
+        None => Err(Error::NotPrepared { path: device.into() }),
+        Some(Marker { file_system: Some(expected), .. }) if expected != uuid => {
+            Err(Error::OtherFileSystem { path: device.into(), expected })
+        }
+        Some(_) => Ok(()),
+    }
 }

@@ -21,6 +21,7 @@
 //! How a disk becomes such a volume is the other half: [`eligibility`] tells which disks can and why others cannot,
 //! [`fstab`] edits one line of /etc/fstab, and [`prepare`] does all that is missing, step by step.
 
+mod contents;
 pub mod eligibility;
 mod error;
 mod ext4;

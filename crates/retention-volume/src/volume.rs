@@ -109,6 +109,20 @@ impl RetentionVolume {
         Ok(self.enter_verified()?.create_subfolder(ITEMS)?.create_subfolder(item)?)
     }
 
+    /// Removes the folder of an item's journal with all that is in it. One that is not there is as good.
+    pub fn remove_item_folder(&self, item: &str) -> Result<()> {
+        if !valid_item_name(item) {
+            return Err(Error::BadItemName { name: item.to_owned() });
+        }
+        let Some(items) = self.enter_verified()?.subfolder(ITEMS)? else { return Ok(()) };
+        let Some(folder) = items.subfolder(item)? else { return Ok(()) };
+        for name in folder.list()? {
+            folder.remove(&name)?;
+        }
+        folder.sync()?;
+        Ok(items.remove_subfolder(item)?)
+    }
+
     /// Room on the volume now.
     pub fn space(&self) -> Result<Space> {
         space(&self.enter_verified()?)

@@ -49,6 +49,21 @@ fn an_item_keeps_its_folder() {
 }
 
 #[test]
+fn the_folder_of_an_item_goes_with_all_that_is_in_it_and_no_other_does() {
+    let place = tempfile::tempdir().unwrap();
+    let volume = trial(place.path());
+    volume.remove_item_folder("web01").unwrap();
+    for item in ["web01", "web02"] {
+        volume.item_folder(item).unwrap().create("segment").unwrap();
+    }
+    volume.remove_item_folder("web01").unwrap();
+    volume.remove_item_folder("web01").unwrap();
+    assert!(!place.path().join("items/web01").exists());
+    assert!(place.path().join("items/web02/segment").exists());
+    assert!(matches!(volume.remove_item_folder("../items").unwrap_err(), Error::BadItemName { .. }));
+}
+
+#[test]
 fn the_marker_is_made_once_and_another_volume_is_refused() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(one.path().join("retention-volume.new"), "torn").unwrap();

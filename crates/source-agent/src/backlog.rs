@@ -7,7 +7,7 @@
 //!
 //! Places in the backlog are counted in bytes since it was opened, over all segments.
 
-use change_stream::{Frame, HEADER_SIZE, MAX_DATA, MAX_TEXT};
+use change_stream::{Frame, HEADER_SIZE, MAX_DATA, MAX_TEXT, Position};
 use disk::{Access, ByteRange, Bytes, Disk, File, Folder, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,6 +49,9 @@ pub(crate) enum Stored {
     InFile { file: Arc<dyn File>, at: Bytes, length: usize },
 }
 
+/// How closely it is known how much is acknowledged, in bytes.
+const MARK: u64 = 64 << 10;
+
 pub(crate) struct Backlog {
     folder: Arc<dyn Folder>,
     limits: BacklogLimits,
@@ -56,6 +59,11 @@ pub(crate) struct Backlog {
     bytes: u64,
     /// Place after the newest byte.
     end: u64,
+    /// Place after the newest frame that is known to be acknowledged, and how many bytes were since it was opened.
+    settled: u64,
+    acknowledged: u64,
+    /// Numbers of frames that are not acknowledged, about [`MARK`] bytes apart, each with the place after it.
+    marks: VecDeque<(u64, u64)>,
     /// The newest bytes, as whole appends: the place of the first, and each.
     cache: VecDeque<Vec<u8>>,
     cached: usize,
@@ -115,6 +123,9 @@ impl Backlog {
             segments: VecDeque::new(),
             bytes: 0,
             end: 0,
+            settled: 0,
+            acknowledged: 0,
+            marks: VecDeque::new(),
             cache: VecDeque::new(),
             cached: 0,
         }
@@ -133,6 +144,7 @@ impl Backlog {
         });
         self.bytes += length;
         self.end += length;
+        self.marks.push_back((scan.last, self.end));
     }
 
     /// Appends one encoded frame. After an error the backlog must be cleared.
@@ -157,6 +169,9 @@ impl Backlog {
         touch(&mut segment.touched, touches);
         self.bytes += length;
         self.end += length;
+        if self.marks.back().map_or(self.settled, |(_, place)| *place) + MARK <= self.end {
+            self.marks.push_back((sequence, self.end));
+        }
         self.remember(frame);
         Ok(())
     }
@@ -193,8 +208,18 @@ impl Backlog {
         }
     }
 
-    /// Forgets segments whose frames are all acknowledged, but for the newest: it tells where numbering goes on.
+    /// The frames up to this one are acknowledged. Forgets segments that have no others, but for the newest: it tells
+    /// where numbering goes on.
     pub(crate) fn trim(&mut self, durable: u64) -> Result<()> {
+        let mut settled = self.settled;
+        while let Some((_, place)) = self.marks.pop_front_if(|(number, _)| *number <= durable) {
+            settled = place;
+        }
+        if self.segments.back().is_none_or(|newest| newest.last <= durable) {
+            settled = self.end;
+        }
+        self.acknowledged += settled - self.settled;
+        self.settled = settled;
         while self.segments.len() > 1 && self.segments[0].last <= durable {
             self.remove_oldest()?;
         }
@@ -211,6 +236,8 @@ impl Backlog {
     pub(crate) fn clear(&mut self) -> Result<()> {
         self.cache.clear();
         self.cached = 0;
+        self.marks.clear();
+        self.settled = self.end;
         while !self.segments.is_empty() {
             self.remove_oldest()?;
         }
@@ -222,9 +249,19 @@ impl Backlog {
         self.segments.front().map(|segment| segment.first)
     }
 
-    /// Bytes held.
+    /// Bytes held, acknowledged or not.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes that are not acknowledged; up to [`MARK`] bytes of acknowledged ones may be among them, but none when all are.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.end - self.settled
+    }
+
+    /// Bytes that were acknowledged since it was opened, with the same grain.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// What the frames after `sequence`, and perhaps some before, changed.
@@ -397,12 +434,14 @@ pub(crate) fn touches(frame: &Frame) -> Option<(u16, ByteRange)> {
     ByteRange::new(Bytes(offset), Bytes(length)).map(|range| (disk, range))
 }
 
-/// Length and number of the encoded differential frame at the front of `bytes`, if it is there whole.
-pub(crate) fn front_frame(bytes: &[u8]) -> Option<(usize, u64)> {
+/// Length and position of the encoded differential frame at the front of `bytes`, if it is there whole.
+pub(crate) fn front_frame(bytes: &[u8]) -> Option<(usize, Position)> {
     let (header, payload) = bytes.split_first_chunk::<HEADER_SIZE>()?;
     let outline = change_stream::outline(header).ok()?;
-    let number = payload.first_chunk::<8>()?;
-    (outline.length <= bytes.len()).then(|| (outline.length, u64::from_le_bytes(*number)))
+    let (sequence, payload) = payload.split_first_chunk::<8>()?;
+    let time = payload.first_chunk::<8>()?;
+    let at = Position { sequence: u64::from_le_bytes(*sequence), time: u64::from_le_bytes(*time) };
+    (outline.length <= bytes.len()).then_some((outline.length, at))
 }
 
 /// The number of the first bookmark of this name from a sequence number on, in a good segment.
@@ -460,4 +499,49 @@ fn walk(file: &Arc<dyn File>, length: u64, mut visit: impl FnMut(usize, u64) -> 
         at += outline.length as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testkit::SimFolder;
+
+    const LIMITS: BacklogLimits = BacklogLimits { bytes: 64 << 20, segment: 1 << 20, cache: 1 << 20 };
+
+    #[test]
+    fn what_waits_is_what_is_not_acknowledged() {
+        let frame = |sequence| {
+            let at = Position { sequence, time: sequence };
+            let frame = Frame::WriteZeroes { at, disk: 0, offset: 0, length: 512 };
+            let mut bytes = Vec::new();
+            change_stream::encode(&frame, change_stream::Compression::None, &mut bytes).unwrap();
+            bytes
+        };
+        let length = frame(1).len() as u64;
+        let folder: Arc<dyn Folder> = Arc::new(SimFolder::new("state"));
+        let (mut backlog, _) = Backlog::open(folder.clone(), LIMITS, 0).unwrap();
+        for sequence in 1..=60_000 {
+            backlog.append(&frame(sequence), sequence, None).map_err(|_| "not taken").unwrap();
+        }
+        assert!(backlog.segments.len() > 1, "{length}");
+        assert_eq!((backlog.waiting(), backlog.acknowledged()), (60_000 * length, 0));
+        for durable in [1, 5_000, 5_001, 30_000, 59_999] {
+            backlog.trim(durable).unwrap();
+            let waiting = backlog.waiting();
+            let least = (60_000 - durable) * length;
+            assert!((least..=least + MARK).contains(&waiting), "{durable}: {waiting}, of {least}");
+            assert_eq!(waiting + backlog.acknowledged(), 60_000 * length);
+        }
+        drop(backlog);
+        // After a start it is known by whole segments until something is acknowledged.
+        let (mut backlog, _) = Backlog::open(folder, LIMITS, 0).unwrap();
+        assert_eq!(backlog.waiting(), backlog.bytes());
+        backlog.trim(60_000).unwrap();
+        assert_eq!((backlog.waiting(), backlog.acknowledged()), (0, backlog.end));
+        assert!(backlog.bytes() > 0, "the newest segment is held");
+        backlog.append(&frame(60_001), 60_001, None).map_err(|_| "not taken").unwrap();
+        assert_eq!(backlog.waiting(), length);
+        backlog.clear().unwrap();
+        assert_eq!((backlog.waiting(), backlog.acknowledged()), (0, backlog.end - length));
+    }
 }

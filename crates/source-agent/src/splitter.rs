@@ -1,5 +1,6 @@
 //! A disk that records every change of another one on its way.
 
+use crate::gate::Gate;
 use crate::range_lock::RangeLocks;
 use crate::tracker::{Change, Place, Tracker};
 use change_stream::{MAX_DATA, Time};
@@ -20,12 +21,18 @@ pub struct SplitterDisk {
     tracker: Arc<Tracker>,
     locks: RangeLocks,
     clock: Clock,
+    gate: Arc<Gate>,
 }
 
 impl SplitterDisk {
     /// Wraps the disk that has this number in the item.
     pub fn new(disk: Arc<dyn Disk>, number: u16, tracker: Arc<Tracker>, clock: Clock) -> SplitterDisk {
-        SplitterDisk { disk, number, tracker, locks: RangeLocks::default(), clock }
+        SplitterDisk { disk, number, tracker, locks: RangeLocks::default(), clock, gate: Arc::default() }
+    }
+
+    /// Has every change go through this gate first.
+    pub fn behind_gate(self, gate: Arc<Gate>) -> SplitterDisk {
+        SplitterDisk { gate, ..self }
     }
 
     /// Lets `read` look at the disk while no change of `range` is under way, and gives the place in the stream where
@@ -59,6 +66,10 @@ impl SplitterDisk {
         made.and(noted)
     }
 
+    fn refused(&self, range: ByteRange) -> disk::Error {
+        disk::Error::new(Operation::Write, self.disk.name(), Some(range), Cause::ReadOnly)
+    }
+
     fn not_recorded(&self, range: ByteRange, error: crate::Error) -> disk::Error {
         let cause = Cause::Io(std::io::Error::other(format!("the change could not be recorded: {error}")));
         disk::Error::new(Operation::Write, self.disk.name(), Some(range), cause)
@@ -79,7 +90,9 @@ impl Disk for SplitterDisk {
     }
 
     fn write_at(&self, offset: Bytes, data: &[u8]) -> Result<()> {
-        check_bounds(self, Operation::Write, ByteRange::of_buffer(offset, data.len()))?;
+        let whole = ByteRange::of_buffer(offset, data.len());
+        check_bounds(self, Operation::Write, whole)?;
+        let _inside = self.gate.enter().ok_or_else(|| self.refused(whole))?;
         let mut offset = offset;
         for part in data.chunks(MAX_DATA) {
             let range = ByteRange::of_buffer(offset, part.len());
@@ -94,6 +107,7 @@ impl Disk for SplitterDisk {
         if range.is_empty() {
             return Ok(());
         }
+        let _inside = self.gate.enter().ok_or_else(|| self.refused(range))?;
         self.change(range, Change::Zeroes(range.length().0), || self.disk.write_zeroes(range))
     }
 

@@ -257,6 +257,13 @@ impl File for SimFile {
         }
         Ok(())
     }
+
+    /// What it is long takes room here in any case.
+    fn allocate(&self, size: Bytes) -> Result<()> {
+        self.set_size(size)
+    }
+
+    fn keep_room(&self) {}
 }
 
 /// A folder of [`SimFile`]s. Clones share the folder.
@@ -464,6 +471,15 @@ impl File for Handle {
     fn set_size(&self, size: Bytes) -> Result<()> {
         self.writable(Operation::Resize)?;
         self.file.set_size(size)
+    }
+
+    fn allocate(&self, size: Bytes) -> Result<()> {
+        self.writable(Operation::Resize)?;
+        self.file.allocate(size)
+    }
+
+    fn keep_room(&self) {
+        self.file.keep_room();
     }
 }
 

@@ -119,6 +119,7 @@ fn write_files<'a>(
         match options.format {
             Format::MonolithicSparse => write_sparse(&*file, extent.size, Some(text))?,
             Format::TwoGbMaxExtentSparse => write_sparse(&*file, extent.size, None)?,
+            Format::Vmfs => file.allocate(extent.size)?,
             _ => file.set_size(extent.size)?,
         }
         file.sync()?;

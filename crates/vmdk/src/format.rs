@@ -14,7 +14,7 @@ pub enum Format {
     TwoGbMaxExtentFlat,
     /// A descriptor and growing extents of at most 2 GiB.
     TwoGbMaxExtentSparse,
-    /// A descriptor and one raw extent, as ESXi runs it.
+    /// A descriptor and one raw extent, as ESXi runs it, which takes all its room when it is made.
     Vmfs,
     /// The same, marked as thin-provisioned.
     VmfsThin,

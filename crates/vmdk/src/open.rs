@@ -156,7 +156,11 @@ pub(crate) fn open_extent_files(
     }
     for (file, writable) in writable {
         let access = if writable { access } else { Access::Read };
-        files.insert(file.to_owned(), folder.open(file, access)?);
+        let opened = folder.open(file, access)?;
+        if located.descriptor.is_thick() {
+            opened.keep_room();
+        }
+        files.insert(file.to_owned(), opened);
     }
     Ok(files)
 }

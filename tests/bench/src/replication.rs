@@ -44,7 +44,12 @@ impl Pair {
         let started = Instant::now();
         let source = Source::start(
             &rig,
-            &SourceOptions { port, disks: vec![(DISK.into(), raw.into())], backlog_mib: 4096 },
+            &SourceOptions {
+                port,
+                disks: vec![(DISK.into(), raw.into())],
+                backlog_mib: 4096,
+                more: String::new(),
+            },
         )?;
         Ok(Pair { target, source, started })
     }

@@ -7,6 +7,7 @@
 //! with [`Site::finish`].
 
 mod faulty_disk;
+mod fuse_file;
 mod load;
 mod mount;
 mod programs;
@@ -15,6 +16,7 @@ mod random;
 mod site;
 
 pub use faulty_disk::FaultyDisk;
+pub use fuse_file::FuseFile;
 pub use load::Load;
 pub use mount::Mount;
 pub use programs::programs;

@@ -1,10 +1,16 @@
 //! A real NBD client that keeps writing to the protected disk: fio's nbd engine.
 
+use crate::LONGEST;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rig::wait_for;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long it is waited until it is asked once more to end.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// fio, writing random blocks of 4 KiB to 64 KiB at a moderate pace until it is stopped or the disk goes away.
 pub struct Load {
@@ -39,11 +45,19 @@ impl Load {
 
     /// Ends it as Ctrl-C does: when this returns, no write is under way any more.
     pub fn stop(mut self) -> Result<()> {
-        if self.child.try_wait()?.is_none() {
-            kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
-        }
-        self.child.wait()?;
-        Ok(())
+        let fio = Pid::from_raw(self.child.id() as i32);
+        let mut asked: Option<Instant> = None;
+        wait_for("fio to end", LONGEST, || {
+            if self.child.try_wait()?.is_some() {
+                return Ok(Some(()));
+            }
+            // One that is asked while it begins forgets it.
+            if asked.is_none_or(|at| at.elapsed() > AGAIN) {
+                kill(fio, Signal::SIGINT)?;
+                asked = Some(Instant::now());
+            }
+            Ok(None)
+        })
     }
 
     /// False when it has ended by itself.

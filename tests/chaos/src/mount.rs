@@ -1,4 +1,4 @@
-//! File systems that are too small.
+//! File systems that are mounted for a test.
 
 use anyhow::{Result, bail};
 use rig::tools::run;
@@ -19,6 +19,13 @@ impl Mount {
         run("mkfs.ext4", &["-q", "-F", "-m", "0", &image])?;
         std::fs::create_dir_all(at)?;
         run("mount", &["-o", "loop", &image, &place])?;
+        Ok(Mount { at: at.to_owned() })
+    }
+
+    /// The ext4 that is on a block device, mounted at `at`, which is made.
+    pub fn device(device: &str, at: &Path) -> Result<Mount> {
+        std::fs::create_dir_all(at)?;
+        run("mount", &["-t", "ext4", device, &at.to_string_lossy()])?;
         Ok(Mount { at: at.to_owned() })
     }
 

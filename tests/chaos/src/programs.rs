@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 pub fn programs() -> Result<&'static Path> {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     if PROGRAMS.get().is_none() {
-        let built = rig::build(&["daemon", "source-agent"])?;
+        let built = rig::build()?;
         return Ok(PROGRAMS.get_or_init(|| built));
     }
     PROGRAMS.get().map(PathBuf::as_path).context("the programs are built")

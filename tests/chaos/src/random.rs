@@ -9,11 +9,16 @@ pub struct Random(u64);
 impl Random {
     /// Numbers from the seed in `CHAOS_SEED`, else from a new one; it is printed.
     pub fn from_environment() -> Result<Random> {
-        let seed = match std::env::var("CHAOS_SEED") {
-            Ok(text) => text.parse().context("CHAOS_SEED is no number")?,
+        Random::from_variable("CHAOS_SEED")
+    }
+
+    /// Numbers from the seed in this environment variable, else from a new one; it is printed.
+    pub fn from_variable(name: &str) -> Result<Random> {
+        let seed = match std::env::var(name) {
+            Ok(text) => text.parse().with_context(|| format!("{name} is no number"))?,
             Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         };
-        println!("CHAOS_SEED={seed}");
+        println!("{name}={seed}");
         Ok(Random(seed))
     }
 

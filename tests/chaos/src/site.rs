@@ -40,7 +40,8 @@ impl Plan {
         };
         let port = free_port()?;
         let target = TargetOptions { port, disks: vec![disk] };
-        let source = SourceOptions { port, disks: vec![(DISK.into(), raw)], backlog_mib: 1024 };
+        let disks = vec![(DISK.into(), raw)];
+        let source = SourceOptions { port, disks, backlog_mib: 1024, more: String::new() };
         Ok(Plan { rig, target, source, more: String::new() })
     }
 
@@ -75,6 +76,14 @@ impl Site {
         self.target.process().kill()?;
         let Plan { rig, target, more, .. } = &self.plan;
         self.target = Target::start_with(rig, target, more).context("mtd after a kill")?;
+        Ok(())
+    }
+
+    /// Stops `mtd` in order and starts it again.
+    pub fn restart_target(&mut self) -> Result<()> {
+        self.target.process().stop()?;
+        let Plan { rig, target, more, .. } = &self.plan;
+        self.target = Target::start_with(rig, target, more).context("mtd after a stop")?;
         Ok(())
     }
 

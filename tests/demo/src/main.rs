@@ -8,6 +8,7 @@ mod interrupt;
 mod register;
 mod report;
 mod scenario;
+mod tour;
 mod writer;
 
 use anyhow::{Context, Result};
@@ -23,13 +24,13 @@ struct Arguments {
     /// Format of the target: monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or vmfs.
     #[arg(long, value_name = "CREATETYPE", default_value = "monolithicSparse")]
     format: String,
-    /// Folder to work in; target.vmdk is left there.
+    /// Folder to work in; the replica, web01-disk0.vmdk, is left there.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Folder with mtd, mtctl, mt-source and mt-configserver.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Leave everything running at the end, to be looked at, until Ctrl-C.
+    /// Leave everything running at the end, until Ctrl-C: a protected machine, to play a whole failback on in the portal.
     #[arg(long)]
     keep: bool,
 }

@@ -2,12 +2,8 @@
 
 use crate::report::{Report, duration};
 use anyhow::Result;
-use rig::{ConfigurationServer, Rig};
+use rig::{ConfigurationServer, Rig, Site};
 use std::time::Instant;
-
-/// Names that they register under.
-const TARGET: &str = "mt01.example";
-const SOURCE: &str = "web01.example";
 
 /// Starts a configuration server and registers the rig's master target and source agent with it.
 pub(crate) fn both(report: &mut Report, rig: &mut Rig) -> Result<ConfigurationServer> {
@@ -18,10 +14,10 @@ pub(crate) fn both(report: &mut Report, rig: &mut Rig) -> Result<ConfigurationSe
     report.note(&format!("it made a passphrase: {}", server.passphrase().display()));
     report.step("Both ends register with it by the passphrase");
     let started = Instant::now();
-    server.register_target(rig, TARGET)?;
-    report.proved(&format!("mtctl register: {TARGET} has a certificate"));
-    server.register_source(rig, SOURCE)?;
-    report.proved(&format!("mt-source register: {SOURCE} has a certificate"));
+    server.register_target(rig, Site::TARGET)?;
+    report.proved(&format!("mtctl register: {} has a certificate", Site::TARGET));
+    server.register_source(rig, Site::SOURCE)?;
+    report.proved(&format!("mt-source register: {} has a certificate", Site::SOURCE));
     report.figure("registering both", duration(started.elapsed()));
     Ok(server)
 }

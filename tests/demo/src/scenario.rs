@@ -4,12 +4,13 @@ use crate::image::{SourceImage, check_file_system};
 use crate::interrupt::Interrupt;
 use crate::register;
 use crate::report::{Report, duration, rate};
+use crate::tour;
 use crate::writer::Writer;
 use anyhow::{Context, Result, bail};
 use control_api::ItemState;
 use disk::Bytes;
 use rig::tools::{compare, copy, copy_of_held, qemu_format, run as run_tool};
-use rig::{ConfigurationServer, Rig, Source, SourceOptions, Target, TargetDisk, TargetOptions, free_port};
+use rig::{Rig, Site};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,15 +19,13 @@ const DISK: &str = "disk0";
 const LONGEST: Duration = Duration::from_secs(1800);
 
 struct Demo {
-    rig: Rig,
+    site: Site,
     report: Report,
-    configuration_server: ConfigurationServer,
     image: SourceImage,
     raw: PathBuf,
     replica: PathBuf,
+    create_type: String,
     format: &'static str,
-    target: Target,
-    source: Source,
     written: u64,
 }
 
@@ -65,53 +64,36 @@ impl Demo {
         let mut report = Report::new();
         clear(order.dir)?;
         let mut rig = Rig::new(order.dir, order.programs)?;
-        let (raw, replica) = (rig.folder.join("source.img"), rig.folder.join("target.vmdk"));
+        let raw = rig.folder.join("source.img");
+        let replica = rig.folder.join(format!("{ITEM}-{DISK}.vmdk"));
         let image = disk_to_protect(&mut report, order.image, &raw, &rig.folder)?;
         let configuration_server = register::both(&mut report, &mut rig)?;
         report.step("The master target (mtd) and the source agent (mt-source) start; they talk TLS 1.3");
-        let disk = TargetDisk {
-            id: DISK.into(),
-            path: replica.clone(),
-            format: order.create_type.to_owned(),
-            size: image.size,
-        };
-        let port = free_port()?;
-        let target = Target::start(&rig, &TargetOptions { port, disks: vec![disk] })?;
-        let options = SourceOptions { port, disks: vec![(DISK.into(), raw.clone())], backlog_mib: 1024 };
-        let source = Source::start(&rig, &options)?;
-        rig::wait_for("the configuration server to hear the master target", LONGEST, || {
-            Ok(target.status()?.link.and_then(|link| link.connected_since))
-        })?;
+        let site = Site::start(rig, configuration_server, vec![(DISK.into(), raw.clone())])?;
         report.proved("the configuration server hears the master target");
-        report.note(&format!("replica: {} ({})", replica.display(), order.create_type));
-        let format = qemu_format(order.create_type);
-        Ok(Demo {
-            rig,
-            report,
-            configuration_server,
-            image,
-            raw,
-            replica,
-            format,
-            target,
-            source,
-            written: 0,
-        })
+        let (create_type, format) = (order.create_type.to_owned(), qemu_format(order.create_type));
+        Ok(Demo { site, report, image, raw, replica, create_type, format, written: 0 })
     }
 
     fn uri(&self) -> String {
-        self.source.uri(DISK)
+        self.site.source.uri(DISK)
     }
 
     fn writer(&self, time: Duration, seed: u32) -> Result<Writer> {
-        Writer::start(&self.uri(), self.image.scratch.clone(), time, seed, &self.rig.folder)
+        Writer::start(&self.uri(), self.image.scratch.clone(), time, seed, &self.site.rig.folder)
     }
 
     fn initial_sync(&mut self) -> Result<()> {
-        self.report.step("Initial sync, while fio keeps writing to the disk through the splitter");
+        self.report
+            .step("The machine is protected: initial sync, while fio keeps writing through the splitter");
         let started = Instant::now();
         let writer = self.writer(Duration::from_secs(2), 1)?;
-        let item = self.target.wait_for_state(ItemState::Protected, LONGEST)?;
+        let sizes = [(DISK, self.image.size)];
+        for command in self.site.protect(&self.site.rig.folder, &self.create_type, &sizes)? {
+            self.report.note(&command);
+        }
+        self.report.note(&format!("replica: {}", self.replica.display()));
+        let item = self.site.target.wait_for_state(ItemState::Protected, LONGEST)?;
         let took = started.elapsed();
         let written = writer.finish()?;
         self.written += written;
@@ -132,8 +114,8 @@ impl Demo {
     /// Sets a bookmark on the quiet disk; gives a copy of the disk as it is at this moment.
     fn bookmark(&mut self, name: &str) -> Result<PathBuf> {
         self.report.step(&format!("Bookmark \"{name}\""));
-        self.source.bookmark(name)?;
-        let copied = self.rig.folder.join(format!("{name}.img"));
+        self.site.source.bookmark(name)?;
+        let copied = self.site.rig.folder.join(format!("{name}.img"));
         copy(&self.raw, &copied)?;
         self.report.note(&format!(
             "a copy of the disk at this moment is kept to compare with: {}",
@@ -153,11 +135,11 @@ impl Demo {
     /// Opens a point over NBD while the writer goes on.
     fn open_point(&mut self, name: &str, wanted: &Path) -> Result<()> {
         self.report.step(&format!("Test failover: \"{name}\" is opened over NBD while replication goes on"));
-        let socket = self.rig.folder.join("point.sock");
+        let socket = self.site.rig.folder.join("point.sock");
         let listen = format!("unix:{}", socket.display());
         let writer = self.writer(Duration::from_secs(3), 3)?;
         let started = Instant::now();
-        self.target.mtctl(&[
+        self.site.target.mtctl(&[
             "test-failover",
             "start",
             ITEM,
@@ -174,7 +156,7 @@ impl Demo {
         self.report.proved(&format!("read over NBD, it equals the disk as it was at \"{name}\""));
         run_tool("qemu-io", &["-f", "raw", "-c", "write -P 0x5a 0 64k", "-c", "read -P 0x5a 0 64k", &uri])?;
         self.report.proved("it can be written to, as a test failover must be");
-        self.target.mtctl(&["test-failover", "stop", "1"])?;
+        self.site.target.mtctl(&["test-failover", "stop", "1"])?;
         self.written += writer.finish()?;
         self.drain()?;
         self.compare_replica("the replica went on meanwhile, untouched by the test failover")?;
@@ -184,10 +166,11 @@ impl Demo {
 
     fn export(&mut self, name: &str, wanted: &Path) -> Result<()> {
         self.report.step(&format!("Export of \"{name}\" as a streamOptimized VMDK"));
-        let file = self.rig.folder.join("export.vmdk");
+        let file = self.site.rig.folder.join("export.vmdk");
         let path = file.to_string_lossy().into_owned();
         let format = "streamOptimized";
-        self.target
+        self.site
+            .target
             .mtctl(&["export", ITEM, "--disk", DISK, "--point", name, "--format", format, "--to", &path])?;
         compare(&path, "vmdk", &wanted.to_string_lossy(), "raw")?;
         self.report.proved(&format!("the export equals the disk as it was at \"{name}\""));
@@ -198,13 +181,13 @@ impl Demo {
     fn fail_over(&mut self, name: &str, wanted: &Path) -> Result<()> {
         self.report.step(&format!("Failover to \"{name}\""));
         let started = Instant::now();
-        self.target.mtctl(&["failover", ITEM, "--point", name, "--yes"])?;
+        self.site.target.mtctl(&["failover", ITEM, "--point", name, "--yes"])?;
         let took = started.elapsed();
         self.with_copy_of_replica(|demo, copied| {
             compare(copied, demo.format, &wanted.to_string_lossy(), "raw")?;
             demo.report.proved(&format!("the replica itself equals the disk as it was at \"{name}\""));
             let Some(offset) = demo.image.file_system else { return Ok(()) };
-            let raw = demo.rig.folder.join("replica.img");
+            let raw = demo.site.rig.folder.join("replica.img");
             run_tool(
                 "qemu-img",
                 &["convert", "-f", demo.format, "-O", "raw", copied, &raw.to_string_lossy()],
@@ -219,8 +202,8 @@ impl Demo {
 
     fn cancel(&mut self) -> Result<()> {
         self.report.step("The failover is cancelled: forward again, and replication goes on");
-        self.target.mtctl(&["cancel-failover", ITEM])?;
-        self.target.wait_for_state(ItemState::Protected, LONGEST)?;
+        self.site.target.mtctl(&["cancel-failover", ITEM])?;
+        self.site.target.wait_for_state(ItemState::Protected, LONGEST)?;
         self.compare_replica("forward again, the replica equals the source")?;
         let written = self.writer(Duration::from_secs(1), 4)?.finish()?;
         self.written += written;
@@ -231,7 +214,7 @@ impl Demo {
     fn finish(mut self) -> Result<()> {
         self.report.step("All are stopped in order");
         self.note_figures()?;
-        self.stop()?;
+        self.site.stop()?;
         let replica = self.replica.to_string_lossy();
         if self.format == "vmdk" {
             run_tool("qemu-img", &["check", "-q", "-f", "vmdk", &replica]).or_else(|error| {
@@ -254,7 +237,7 @@ impl Demo {
 
     /// What can be told only while all of them run.
     fn note_figures(&mut self) -> Result<()> {
-        let status = self.target.status()?;
+        let status = self.site.target.status()?;
         let item = status.items.first().context("mtd has no item")?;
         self.report.figure("written by fio in all", Bytes(self.written).to_string());
         self.report.figure("journal", Bytes(item.journal_bytes).to_string());
@@ -262,9 +245,9 @@ impl Demo {
             self.report.figure("RPO at the end", duration(Duration::from_nanos(rpo)));
         }
         let memory = [
-            ("mtd", self.target.process().peak_memory()?),
-            ("mt-source", self.source.process().peak_memory()?),
-            ("mt-configserver", self.configuration_server.process().peak_memory()?),
+            ("mtd", self.site.target.process().peak_memory()?),
+            ("mt-source", self.site.source.process().peak_memory()?),
+            ("mt-configserver", self.site.server.process().peak_memory()?),
         ];
         for (name, bytes) in memory {
             self.report.figure(&format!("peak memory of {name}"), Bytes(bytes).to_string());
@@ -272,54 +255,31 @@ impl Demo {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<()> {
-        self.source.process().stop()?;
-        self.target.process().stop()?;
-        self.configuration_server.process().stop()
-    }
-
-    fn say_where_to_look(&self) -> Result<()> {
-        let (folder, url) = (self.rig.folder.display(), self.configuration_server.url());
-        let (mtctl, mt_source) = (self.rig.program("mtctl")?, self.rig.program("mt-source")?);
-        println!("\nEverything keeps running, to be looked at:\n");
-        println!("    portal      {url}");
-        // It is there until somebody has logged in.
-        if let Ok((name, password)) = self.configuration_server.administrator() {
-            println!("    log in      {name}, {password}");
-        }
-        println!("    mtctl       {} --socket {folder}/target/mtd.sock status", mtctl.display());
-        println!("    mt-source   {} status --config {folder}/source/mt-source.toml", mt_source.display());
-        println!("    all else    {folder}");
-        println!(
-            "\nThe browser warns of the certificate: its authority was made a minute ago. Ctrl-C ends it all."
-        );
-        Ok(())
-    }
-
     /// Leaves everything running until Ctrl-C or SIGTERM, then stops it in order.
     fn keep(mut self) -> Result<()> {
         self.note_figures()?;
         self.report.finish();
+        self.site.target.wait_for_state(ItemState::Protected, LONGEST)?;
         let interrupt = Interrupt::expect()?;
-        self.say_where_to_look()?;
+        print!("{}", tour::text(&self.site, &self.uri(), self.image.scratch.start)?);
         interrupt.wait()?;
         println!("\nStopping.");
-        self.stop()?;
-        println!("All have ended. What they left is in {}.", self.rig.folder.display());
+        self.site.stop()?;
+        println!("All have ended. What they left is in {}.", self.site.rig.folder.display());
         Ok(())
     }
 
     /// Waits until everything that the source wrote is durable on the target.
     fn drain(&mut self) -> Result<()> {
-        let newest = self.source.newest_sequence()?;
+        let newest = self.site.source.newest_sequence()?;
         rig::wait_for("the target to have everything", LONGEST, || {
-            self.source.process().check_running()?;
-            Ok((self.source.durable_sequence()? >= newest).then_some(()))
+            self.site.source.process().check_running()?;
+            Ok((self.site.source.durable_sequence()? >= newest).then_some(()))
         })
     }
 
     fn compare_replica(&self, proved: &str) -> Result<()> {
-        let source = copy_of_held(&self.raw, &self.rig.folder.join("copy-of-source"))?;
+        let source = copy_of_held(&self.raw, &self.site.rig.folder.join("copy-of-source"))?;
         self.with_copy_of_replica(|demo, copied| {
             compare(copied, demo.format, &source.to_string_lossy(), "raw")
         })?;
@@ -330,7 +290,7 @@ impl Demo {
 
     /// Both programs hold their disks locked, against QEMU too: what is looked at while they run is a copy.
     fn with_copy_of_replica(&self, look: impl FnOnce(&Demo, &str) -> Result<()>) -> Result<()> {
-        let folder = self.rig.folder.join("copy");
+        let folder = self.site.rig.folder.join("copy");
         let copied = copy_of_held(&self.replica, &folder)?;
         look(self, &copied.to_string_lossy())?;
         Ok(std::fs::remove_dir_all(&folder)?)

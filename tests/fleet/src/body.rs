@@ -85,6 +85,7 @@ impl Body {
             }],
             retention: Some(retention(rate, rng)),
             items,
+            data_port: None,
             protection: None,
         }
     }
@@ -143,6 +144,7 @@ fn retention(rate: u64, rng: &mut Rng) -> RetentionStatus {
         journal_bytes_per_second: rate,
         full_in_seconds: Some(700 * GIB / rate.max(1)),
         needed_bytes: Some(rate * 86_400),
+        needed_for_24_h_bytes: Some(rate * 86_400),
         alerts: Vec::new(),
     }
 }
@@ -160,7 +162,14 @@ impl Item {
 
     fn point(&self, number: u64, time: Time) -> Point {
         let receive_time = time + SECOND / 4;
-        Point { number, source_time: time, receive_time, bookmark: None, journal_bytes: self.rate * 5 }
+        Point {
+            number,
+            source_time: time,
+            receive_time,
+            bookmark: None,
+            tested: None,
+            journal_bytes: self.rate * 5,
+        }
     }
 
     fn bookmark(&self, number: u64, application_consistent: bool) -> Point {
@@ -188,6 +197,9 @@ impl Item {
             journal_bytes_per_second: self.rate / 3,
             min_journal_bytes: 20 * GIB,
             max_journal_bytes: None,
+            holds_point: None,
+            policy: None,
+            taken: false,
             window_wanted: 24 * HOUR,
             window_projected: Some(24 * HOUR),
             received_bytes: self.received,

@@ -8,13 +8,15 @@
 //! cost, apart from what others on the same machine take.
 //!
 //! The tests are programs of their own, one for each file, so that cargo runs one after the other: `scale` measures,
-//! `killed` kills the server again and again, `away` lets it be gone for long. The program `fleet` measures for longer,
+//! `killed` kills the server again and again, `away` lets it be gone for long. In `replication`, `workflows`, `groups`
+//! and `both_ways` the hosts are real too, and somebody at his [`desk`] orders what they do. The program `fleet` measures for longer,
 //! for docs/benchmarks.md.
 
 pub mod aged;
 pub mod agent;
 pub mod body;
 pub mod client;
+pub mod desk;
 pub mod hosts;
 mod lane;
 pub mod ledger;

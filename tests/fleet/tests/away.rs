@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[test]
 fn hosts_come_back_at_once_after_a_moment_and_spread_after_long() -> Result<()> {
     let mut rng = Rng::new(seed()?);
-    let programs = rig::build(&["configuration-server"])?;
+    let programs = rig::build()?;
     let folder = tempfile::tempdir()?;
     let mut server = Server::start(folder.path(), &programs)?;
     let (_identities, place) = hosts::folder()?;

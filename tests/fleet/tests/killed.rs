@@ -55,7 +55,7 @@ fn habits() -> Habits {
 #[test]
 fn what_was_accepted_survives_kills_and_happens_once() -> Result<()> {
     let mut rng = Rng::new(seed()?);
-    let programs = rig::build(&["configuration-server"])?;
+    let programs = rig::build()?;
     let folder = tempfile::tempdir()?;
     let mut server = Server::start(folder.path(), &programs)?;
     let (_identities, place) = hosts::folder()?;

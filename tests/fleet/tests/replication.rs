@@ -21,7 +21,7 @@ const MORE: &str = "heartbeat_seconds = 1\n";
 #[test]
 fn replication_goes_on_without_the_configuration_server() -> Result<()> {
     let mut rng = Rng::new(seed()?);
-    rig::build(&["daemon", "source-agent", "configuration-server"])?;
+    rig::build()?;
     let folder = tempfile::tempdir()?;
     let mut plan = Plan::new(folder.path(), SIZE)?;
     let mut server = ConfigurationServer::start_at(&plan.rig, rig::free_port()?, MORE)?;

@@ -11,7 +11,7 @@ const TRIES: u32 = 3;
 
 #[test]
 fn pages_are_quick_and_memory_is_small_with_five_hundred_hosts() -> Result<()> {
-    let programs = rig::build(&["configuration-server"])?;
+    let programs = rig::build()?;
     let folder = tempfile::tempdir()?;
     let plan = Plan {
         hosts: 500,

@@ -14,6 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// What WebDriver calls a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+/// What can be clicked on and shows a text.
+const CLICKABLE: &str = "
+    const texts = [...document.querySelectorAll('a[href], button, summary, label, option')];
+    const shown = (element) => element.localName === 'option' || element.checkVisibility({ visibilityProperty: true });
+    return texts.find((element) => shown(element) && element.textContent.trim() === arguments[0]) ?? {}";
 /// The largest size of a window.
 const DESK: (u32, u32) = (1280, 900);
 
@@ -148,6 +153,23 @@ impl Browser {
     pub fn count(&self, css: &str) -> Result<u64> {
         let count = self.execute("return document.querySelectorAll(arguments[0]).length", json!(css))?;
         count.as_u64().context("no number")
+    }
+
+    /// Clicks on the link, button, choice or option that shows exactly this text, as soon as there is one.
+    pub fn click_on(&self, text: &str) -> Result<()> {
+        let waited = wait_for(&format!("{text:?} to click on"), PATIENCE, || {
+            let found = self.execute(CLICKABLE, json!(text))?;
+            let Some(element) = found[ELEMENT].as_str() else { return Ok(None) };
+            match self.post(&format!("/element/{element}/click"), &json!({})) {
+                Ok(_) => Ok(Some(())),
+                // A page that updates itself has replaced it meanwhile.
+                Err(error) if error.to_string().starts_with("stale element reference") => Ok(None),
+                Err(error) => Err(error.context(format!("cannot click on {text:?}"))),
+            }
+        });
+        waited.with_context(|| {
+            format!("the page {} shows:\n{}", self.url().unwrap_or_default(), self.text().unwrap_or_default())
+        })
     }
 
     /// Clicks on what is found by this, as soon as it is there.

@@ -77,7 +77,7 @@ impl Embedder for Told {
 
     fn answered(&self, _sent: &Heartbeat, _reply: &HeartbeatReply) {}
 
-    /// A resync goes well, in a few seconds; a test failover fails; all else is done at once.
+    /// A resync goes well, in a few seconds; a test failover and a failover fail; all else is done at once.
     fn run(&self, job: &Job) -> Result<String, End> {
         match &job.order().job {
             JobKind::Resync { item } => resync(job, item),
@@ -92,6 +92,21 @@ impl Embedder for Told {
                     "choose a newer point: the page of the item shows which there are",
                 )))
             }
+            JobKind::Failover { item, point } => {
+                job.plan(&["choose the recovery point", "write it to the disks"]);
+                job.begin("write it to the disks");
+                std::thread::sleep(PART);
+                Err(End::Failed(Failure::new(
+                    item.clone(),
+                    format!("{point} was not written to its disks"),
+                    "disk1: reading at 73014444032 failed: Input/output error",
+                    "look at the disk and its paths, and order it again",
+                )))
+            }
+            JobKind::Quiesce { bookmark } => Ok(format!(
+                "the disks are at rest, and the master target has everything up to bookmark {bookmark}"
+            )),
+            JobKind::Unquiesce => Ok("writes are let through again".into()),
             _ => Ok("nothing was to be done".into()),
         }
     }

@@ -1,6 +1,6 @@
 //! A site as operators have it: most of it well, some of it not.
 
-use control_api::agent::{Datastore, Health, Heartbeat, HostDisk, ItemReport, Protection};
+use control_api::agent::{Datastore, Health, Heartbeat, HostDisk, ItemReport, ProtectedDisk, Protection};
 use control_api::registration::{Host, HostKind};
 use control_api::time::{SECOND, Time};
 use control_api::{
@@ -52,6 +52,7 @@ fn heartbeat(host: Host, busy_percent: f64) -> Heartbeat {
         datastores: Vec::new(),
         retention: None,
         items: Vec::new(),
+        data_port: None,
         protection: None,
     }
 }
@@ -73,6 +74,7 @@ fn retention(used_percent: u64) -> RetentionStatus {
         journal_bytes_per_second: 9 << 20,
         full_in_seconds: Some(56 * 3600),
         needed_bytes: Some(1400 * GIB),
+        needed_for_24_h_bytes: Some(1400 * GIB),
         alerts: Vec::new(),
     }
 }
@@ -84,7 +86,7 @@ pub fn target(host: Host, items: Vec<ItemReport>, used_percent: u64) -> Heartbea
         disk("mpatha", 2, 2048 * GIB, "retention volume"),
         disk("mpathb", 3, 500 * GIB, "target of db01"),
     ];
-    disks.push(HostDisk { id: None, ..disk("sdg", 4, 16 * GIB, "nothing") });
+    disks.push(HostDisk { id: None, ..disk("sdg", 4, 16 * GIB, HostDisk::FREE) });
     let datastore = Datastore {
         folder: "/vmfs/volumes/datastore1".into(),
         file_system: "ext4".into(),
@@ -105,8 +107,11 @@ pub fn source(host: Host, item: &str) -> Heartbeat {
     let protection = Protection {
         item: item.into(),
         target: "mt01.site-a.example:9443".into(),
+        disks: ["system", "data"].map(|id| ProtectedDisk { id: id.into(), size: 80 * GIB }).into(),
+        quiesced: false,
         state: "level with its target".into(),
         backlog_bytes: 3 << 20,
+        drain_seconds: Some(4),
         bytes_per_second: 2 << 20,
         alerts: Vec::new(),
     };
@@ -114,17 +119,29 @@ pub fn source(host: Host, item: &str) -> Heartbeat {
     Heartbeat { disks, protection: Some(protection), ..heartbeat(host, 64.0) }
 }
 
-fn point(age: u64, number: u64, bookmark: Option<Bookmark>) -> Point {
-    let time = now() - age;
-    Point { number, source_time: time, receive_time: time, bookmark, journal_bytes: 3 << 20 }
+/// A source machine that replicates nowhere yet.
+pub fn unassigned(host: Host) -> Heartbeat {
+    let mut beat = source(host, "");
+    if let Some(protection) = &mut beat.protection {
+        protection.target.clear();
+        protection.state = "not assigned to a master target".into();
+        (protection.backlog_bytes, protection.bytes_per_second) = (0, 0);
+        protection.drain_seconds = None;
+    }
+    beat
 }
 
-/// Hourly bookmarks, each fourth of them application-consistent.
+fn point(age: u64, number: u64, bookmark: Option<Bookmark>) -> Point {
+    let time = now() - age;
+    Point { number, source_time: time, receive_time: time, bookmark, tested: None, journal_bytes: 3 << 20 }
+}
+
+/// Hourly bookmarks, each fourth of them application-consistent, and each third of a group.
 fn bookmarks() -> Vec<Point> {
     let bookmark = |hours: u64| Bookmark {
         name: format!("hourly-{:02}", 24 - hours),
         application_consistent: hours.is_multiple_of(4),
-        group: None,
+        group: hours.is_multiple_of(3).then(|| "Shop".to_owned()),
     };
     (1..24).map(|hours| point(hours * HOUR, 5000 - hours * 100, Some(bookmark(hours)))).collect()
 }
@@ -146,6 +163,9 @@ pub fn protected(name: &str) -> ItemReport {
         journal_bytes_per_second: 700 << 10,
         min_journal_bytes: GIB,
         max_journal_bytes: None,
+        holds_point: None,
+        policy: None,
+        taken: false,
         window_wanted: 24 * HOUR,
         window_projected: Some(24 * HOUR),
         received_bytes: 800 * GIB,

@@ -4,9 +4,13 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds the programs of these packages in the profile of the test that runs, and gives their folder: cargo builds the
-/// programs of other packages for nobody's tests.
-pub fn build(packages: &[&str]) -> Result<PathBuf> {
+/// Packages with programs that tests start. Always all of them: another choice would have other features of what they
+/// have in common, and all that built once more.
+const PACKAGES: [&str; 4] = ["daemon", "source-agent", "configuration-server", "process-server"];
+
+/// Builds the product's programs in the profile of the test that runs, and gives their folder: cargo builds the programs
+/// of other packages for nobody's tests.
+pub fn build() -> Result<PathBuf> {
     // TARGET/PROFILE/deps/test-0123
     let own = std::env::current_exe()?;
     let folder = own.ancestors().nth(2).context("a test runs in the target folder")?;
@@ -27,7 +31,7 @@ pub fn build(packages: &[&str]) -> Result<PathBuf> {
     let output = command
         .args(["build", "--quiet", "--locked", "--bins", "--profile", profile, "--target-dir"])
         .arg(target)
-        .args(packages.iter().flat_map(|package| ["-p", package]))
+        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .context("cannot run cargo")?;

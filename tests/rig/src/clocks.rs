@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 const PRELOAD: &str = "faketime/libfaketimeMT.so.1";
-const PROGRAMS: [&str; 4] = ["mtd", "mtctl", "mt-source", "mt-configserver"];
+/// Our programs.
+pub(crate) const PROGRAMS: [&str; 4] = ["mtd", "mtctl", "mt-source", "mt-configserver"];
 
 /// A folder with our programs, some of which read their clock off a file: `mtd.clock` holds `+3d`, for example.
 pub struct Clocks {

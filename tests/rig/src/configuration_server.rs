@@ -111,7 +111,7 @@ impl ConfigurationServer {
         std::fs::create_dir_all(&folder)?;
         let configuration = folder.join("register.toml");
         std::fs::write(&configuration, format!("state_folder = {state:?}\n"))?;
-        let mut command = machine::mtctl(&rig.program("mtctl")?, &folder)?;
+        let mut command = machine::mtctl(rig, &folder)?;
         command.args(self.words(name)).arg("--config").arg(configuration);
         let said = printed("mtctl register", &command.output().context("cannot run mtctl register")?)?;
         rig.target = Identity::registered(&state, name);
@@ -122,7 +122,7 @@ impl ConfigurationServer {
     /// on. Gives what the command printed.
     pub fn register_source(&self, rig: &mut Rig, name: &str) -> Result<String> {
         let state = rig.folder.join("source").join("state");
-        let mut command = Command::new(rig.program("mt-source")?);
+        let mut command = machine::command(rig, "mt-source")?;
         command.args(self.words(name)).arg("--state-folder").arg(&state);
         let said =
             printed("mt-source register", &command.output().context("cannot run mt-source register")?)?;

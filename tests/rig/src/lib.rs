@@ -2,7 +2,7 @@
 //!
 //! The demo, the benchmarks and the tests with real processes share this crate. A [`Rig`] is a folder with
 //! certificates made for it and the programs to start; [`Target`] is a running `mtd`, [`Source`] a running
-//! `mt-source`, [`ConfigurationServer`] a running `mt-configserver`. All are stopped when dropped, can be killed with
+//! `mt-source`, [`ConfigurationServer`] a running `mt-configserver`, [`Site`] all three. All are stopped when dropped, can be killed with
 //! SIGKILL and started again, and tell their peak memory. What `mtd` and `mt-source` prove to each other is made by
 //! hand, until they were registered with a configuration server. [`tools`] runs the programs of other people that judge
 //! the results: qemu-img, fio, nbdcopy.
@@ -13,7 +13,10 @@ mod clocks;
 mod configuration_server;
 mod identity;
 mod machine;
+mod nbd_client;
+mod old_kernel;
 mod process;
+mod site;
 mod source;
 mod target;
 pub mod tools;
@@ -23,7 +26,10 @@ pub use certificates::Certificates;
 pub use clocks::Clocks;
 pub use configuration_server::ConfigurationServer;
 pub use identity::Identity;
+pub use nbd_client::NbdClient;
+pub use old_kernel::OldKernel;
 pub use process::Process;
+pub use site::Site;
 pub use source::{Source, SourceOptions};
 pub use target::{Target, TargetDisk, TargetOptions};
 
@@ -47,6 +53,9 @@ pub struct Rig {
     pub item: String,
     /// Whether the retention volume may be a plain folder.
     pub trial_folder: bool,
+    /// The id of another machine that `mtd` and `mt-source` are to take this one for, 32 hexadecimal digits: two hosts of a
+    /// kind on one machine are one to a configuration server.
+    pub other_machine: Option<String>,
 }
 
 impl Rig {
@@ -63,6 +72,7 @@ impl Rig {
             certificates,
             item: "web01".into(),
             trial_folder: true,
+            other_machine: None,
         })
     }
 

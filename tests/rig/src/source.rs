@@ -1,11 +1,11 @@
 //! A running source agent.
 
-use crate::{Process, Rig, wait_for};
+use crate::{Process, Rig, machine, wait_for};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use std::time::Duration;
 pub struct SourceOptions {
     /// Port of the master target on the loopback interface.
     pub port: u16,
-    /// Id and image of each disk.
+    /// Id and image of each disk; it is a VMDK when its name says so.
     pub disks: Vec<(String, PathBuf)>,
     /// MiB of changes that are kept while the target does not take them.
     pub backlog_mib: u64,
+    /// More text at the end of its configuration.
+    pub more: String,
 }
 
 /// A running `mt-source replicate`.
@@ -32,12 +34,25 @@ pub struct Source {
 impl Source {
     /// Starts the agent and waits until it answers.
     pub fn start(rig: &Rig, options: &SourceOptions) -> Result<Source> {
+        let place = format!(
+            "item = \"{}\"\ntarget = \"127.0.0.1:{}\"\nserver_name = \"{}\"\n",
+            rig.item, options.port, rig.target.name
+        );
+        Source::start_with(rig, options, &place)
+    }
+
+    /// The same, with nothing in its configuration that says where it replicates to: it is to be assigned.
+    pub fn start_unassigned(rig: &Rig, options: &SourceOptions) -> Result<Source> {
+        Source::start_with(rig, options, "")
+    }
+
+    fn start_with(rig: &Rig, options: &SourceOptions, place: &str) -> Result<Source> {
         let folder = rig.folder.join("source");
         std::fs::create_dir_all(folder.join("state"))?;
         let configuration = folder.join("mt-source.toml");
-        std::fs::write(&configuration, Source::configuration(rig, options))?;
+        std::fs::write(&configuration, Source::configuration(rig, options, place))?;
         let program = rig.program("mt-source")?;
-        let mut command = Command::new(&program);
+        let mut command = machine::command(rig, "mt-source")?;
         command.arg("replicate").arg("--config").arg(&configuration);
         let process = Process::start(command, &folder.join("mt-source.log"))?;
         let (socket, nbd) = (folder.join("mt-source.sock"), folder.join("nbd.sock"));
@@ -49,23 +64,24 @@ impl Source {
         Ok(source)
     }
 
-    fn configuration(rig: &Rig, options: &SourceOptions) -> String {
+    fn configuration(rig: &Rig, options: &SourceOptions, place: &str) -> String {
         let folder = rig.folder.join("source");
         let folder = folder.display();
         let mut text = format!(
-            "item = \"{item}\"\ntarget = \"127.0.0.1:{port}\"\nserver_name = \"{target}\"\n\
-             state_folder = \"{folder}/state\"\nsocket = \"{folder}/mt-source.sock\"\n\
+            "{place}state_folder = \"{folder}/state\"\nsocket = \"{folder}/mt-source.sock\"\n\
              {tls}[nbd]\nlisten = \"unix:{folder}/nbd.sock\"\n[limits]\nbacklog_mib = {backlog}\n",
-            item = rig.item,
-            port = options.port,
-            target = rig.target.name,
             tls = rig.source.section(),
             backlog = options.backlog_mib,
         );
         for (id, path) in &options.disks {
-            text += &format!("[[disks]]\nid = \"{id}\"\npath = \"{}\"\nformat = \"raw\"\n", path.display());
+            text += &format!("[[disks]]\nid = \"{id}\"\npath = \"{}\"\n", path.display());
         }
-        text
+        text + &options.more
+    }
+
+    /// The socket that NBD clients connect to.
+    pub fn nbd(&self) -> &Path {
+        &self.nbd
     }
 
     /// What NBD clients connect to for a disk.
@@ -75,12 +91,17 @@ impl Source {
 
     /// Sets a bookmark, as an administrator does.
     pub fn bookmark(&self, name: &str) -> Result<()> {
+        self.command(&["bookmark", name]).map(drop)
+    }
+
+    /// Runs `mt-source` for this agent and gives what it printed; its failure is an error with what it said.
+    pub fn command(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
-        let output = command.args(["bookmark", name, "--config"]).arg(&self.configuration).output()?;
+        let output = command.args(words).arg("--config").arg(&self.configuration).output()?;
         if !output.status.success() {
-            bail!("mt-source bookmark {name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("mt-source {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// What the agent says about itself, asked for over its socket.

@@ -1,6 +1,6 @@
 //! A running master target.
 
-use crate::{Process, Rig, wait_for};
+use crate::{Process, Rig, machine, wait_for};
 use anyhow::{Context, Result, bail};
 use control_api::{API_VERSION, Answer, Call, ItemState, ItemStatus, Reply, Request, Status};
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ pub struct TargetDisk {
 pub struct TargetOptions {
     /// Port on the loopback interface.
     pub port: u16,
-    /// The item's disks.
+    /// The item's disks; without any, there is no item in the configuration.
     pub disks: Vec<TargetDisk>,
 }
 
@@ -53,7 +53,7 @@ impl Target {
         let socket = folder.join("mtd.sock");
         let configuration = folder.join("mtd.toml");
         std::fs::write(&configuration, Target::configuration(rig, options) + more)?;
-        let mut command = Command::new(rig.program("mtd")?);
+        let mut command = machine::command(rig, "mtd")?;
         // As systemd/master-target.service does.
         command.env("MALLOC_ARENA_MAX", "2").arg("--config").arg(&configuration);
         let process = Process::start(command, &folder.join("mtd.log"))?;
@@ -74,14 +74,14 @@ impl Target {
         let folder = folder.display();
         let mut text = format!(
             "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
-             {tls}[retention]\nfolder = \"{folder}/retention\"\ntrial_folder = {trial}\n\
-             [[item]]\nname = \"{item}\"\nsource = \"{source}\"\n",
-            item = rig.item,
-            source = rig.source.name,
+             {tls}[retention]\nfolder = \"{folder}/retention\"\ntrial_folder = {trial}\n",
             trial = rig.trial_folder,
             port = options.port,
             tls = rig.target.section(),
         );
+        if !options.disks.is_empty() {
+            text += &format!("[[item]]\nname = {:?}\nsource = {:?}\n", rig.item, rig.source.name);
+        }
         for TargetDisk { id, path, format, size } in &options.disks {
             let path = path.display();
             text += &format!(

@@ -10,7 +10,8 @@
 echo "http_proxy=http://user:secret@proxy.example:3128" >>/etc/environment
 sed -i "/^allow-hotplug/d" /etc/network/interfaces
 sed -i "/mt-guest/d" /etc/hosts
-apt-get remove -y -q lsscsi >/dev/null
+# Against what our own package needs.
+dpkg --remove --force-depends lsscsi >/dev/null 2>&1
 systemctl stop multipathd.socket multipathd
 verdicts_are <<'END'
 adapters-at-boot failed

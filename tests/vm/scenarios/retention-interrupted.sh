@@ -99,6 +99,8 @@ END
         check "the machine starts" systemctl is-active multi-user.target
         check "fstab is whole" fstab_is_whole
         check "the entry is there" grep -qxF "$(fstab_line "$(wwid three)")" /etc/fstab
+        # The entry may be mounted late in the boot, and is checked before: until then the disk is in use.
+        wait_until 120 eval "systemctl list-jobs | grep -F 'No jobs'"
         check "prepare goes on" mtctl retention prepare "$(wwid three)" --yes
         note "$output"
         is_prepared three

@@ -1,11 +1,12 @@
 # about: three items change more than the volume holds; after many prunings every recovery point left is what once was
-# timeout: 1200
+# timeout: 1800
 # disk: ret size=64M wwn=0x6000c29a00001201
 . "$LAB/in/replication.sh"
 
 items="one two three"
 blocks=1024
-wanted=200
+# Prunings of each item.
+wanted=100
 history="python3 $LAB/in/history.py"
 
 mount_retention ret
@@ -26,28 +27,51 @@ done
 
 # Segments that are gone were pruned.
 : >/run/segments
+# pruned ITEM: how many of its segments.
 pruned() {
     local now
     now=$(cd /mnt/retention/items && ls -- */*.journal) || true
     sort -u /run/segments - <<<"$now" >/run/segments.new
     mv /run/segments.new /run/segments
-    comm -23 /run/segments <(sort <<<"$now") | wc -l
+    comm -23 /run/segments <(sort <<<"$now") | grep -c "^$1/" || true
 }
-enough() { [ "$(pruned)" -ge $wanted ]; }
+enough() {
+    local item
+    for item in $items; do
+        [ "$(pruned "$item")" -ge $wanted ] || return 1
+    done
+}
+
+# What the items were during the load, once a second: a resync would begin their recovery points anew.
+watch_states() {
+    while sleep 1; do
+        mtctl status --json | python3 -c "
+import json, sys
+print('\n'.join(item['state'] for item in json.load(sys.stdin)['items']))"
+    done
+}
+watch_states >/run/states &
+watcher=$!
 
 declare -A writer
 for item in $items; do
     $history write "$(cat "/run/mt-source/$item.device")" "$item" 1000000 >"/run/$item.writes" &
     writer[$item]=$!
 done
-wait_until 800 enough
+wait_until 1200 enough
 kill "${writer[@]}"
 for item in $items; do
     check "the writer of $item saw no error" wait "${writer[$item]}"
     note "$item: $(cat "/run/$item.writes") writes"
     bookmark "$item" end
 done
-note "$(pruned) segments were pruned, $(find /mnt/retention/items -name '*.journal' | wc -l) are left"
+for item in $items; do
+    note "$item: $(pruned "$item") segments were pruned"
+done
+kill $watcher
+check "the items were looked at" test "$(wc -l </run/states)" -gt 30
+expect_eq "nothing was synced anew under load" protected "$(sort -u /run/states)"
+note "$(find /mnt/retention/items -name '*.journal' | wc -l) are left"
 mtctl status
 
 for item in $items; do

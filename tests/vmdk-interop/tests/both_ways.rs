@@ -93,9 +93,11 @@ fn we_make_monolithic_sparse() {
 
 #[test]
 fn we_make_flat_formats() {
-    for format in [Format::MonolithicFlat, Format::Vmfs, Format::VmfsThin] {
+    for format in [Format::MonolithicFlat, Format::VmfsThin] {
         all_sizes(|size| we_first(format, size));
     }
+    // It takes all its room at once.
+    we_first(Format::Vmfs, SMALL);
 }
 
 #[test]

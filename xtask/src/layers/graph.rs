@@ -1,53 +1,16 @@
-//! The crates and their dependencies, as cargo knows them.
+//! What the crates say of themselves and ask for, against the table.
 
 use super::Table;
-use crate::command::{cargo, output, workspace};
+use crate::command::workspace;
+use crate::crates::{Package, metadata};
 use anyhow::{Context, Result};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// What `cargo metadata` says of the workspace.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    manifest_path: PathBuf,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    /// `None` for a normal dependency, else `dev` or `build`.
-    kind: Option<String>,
-    /// Where it lies, for crates of the workspace.
-    path: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Lock {
-    package: Vec<Locked>,
-}
-
-#[derive(Deserialize)]
-struct Locked {
-    name: String,
-    version: String,
-}
+use std::path::Path;
 
 /// What the crates do against the table.
 pub(super) fn findings(table: &Table) -> Result<Vec<String>> {
-    let text = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
-    let metadata: Metadata =
-        serde_json::from_str(&text).context("cannot read what cargo metadata printed")?;
     let mut findings = Vec::new();
-    for package in &metadata.packages {
+    for package in &metadata(&["--no-deps"])? {
         if !takes_over_lints(&package.manifest_path)? {
             findings.push(format!("{}: its Cargo.toml lacks [lints] workspace = true", package.name));
         }
@@ -55,8 +18,6 @@ pub(super) fn findings(table: &Table) -> Result<Vec<String>> {
             findings.extend(package_findings(table, package));
         }
     }
-    let lock = fs::read_to_string(workspace().join("Cargo.lock")).context("cannot read Cargo.lock")?;
-    findings.extend(lock_findings(table, &toml::from_str(&lock).context("cannot read Cargo.lock")?));
     Ok(findings)
 }
 
@@ -98,42 +59,17 @@ fn takes_over_lints(manifest: &Path) -> Result<bool> {
     Ok(inherited.and_then(toml::Value::as_bool) == Some(true))
 }
 
-fn lock_findings(table: &Table, lock: &Lock) -> Vec<String> {
-    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for package in &lock.package {
-        versions.entry(&package.name).or_default().insert(&package.version);
-    }
-    let mut findings = Vec::new();
-    for (name, versions) in &versions {
-        if table.banned.iter().any(|banned| banned == name) {
-            findings.push(format!("Cargo.lock: {name} is banned"));
-        }
-        if versions.len() > 1 && !table.duplicates.contains_key(*name) {
-            let list = versions.iter().copied().collect::<Vec<_>>().join(" and ");
-            findings
-                .push(format!("Cargo.lock: {name} is there as {list}; layers.toml gives no reason for it"));
-        }
-    }
-    for name in
-        table.duplicates.keys().filter(|name| versions.get(name.as_str()).is_none_or(|all| all.len() < 2))
-    {
-        findings.push(format!("layers.toml: {name} is no duplicate any more"));
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crates::Dependency;
+    use std::path::PathBuf;
 
     fn table() -> Table {
         let text = r#"
             pure_layers = 3
             pure_dependencies = ["thiserror"]
             pure_forbids = []
-            banned = ["openssl-sys"]
-            [duplicates]
-            known = "two crates want different ones"
             [crates.low]
             layer = 1
             uses = []
@@ -150,7 +86,17 @@ mod tests {
             kind: kind.map(str::to_owned),
             path: ours.then(PathBuf::new),
         });
-        Package { name: name.to_owned(), manifest_path: PathBuf::new(), dependencies: dependencies.collect() }
+        Package {
+            name: name.to_owned(),
+            version: String::new(),
+            manifest_path: PathBuf::new(),
+            dependencies: dependencies.collect(),
+            license: None,
+            authors: Vec::new(),
+            description: None,
+            repository: None,
+            source: None,
+        }
     }
 
     #[test]
@@ -162,21 +108,5 @@ mod tests {
         assert_eq!(found("low", &[("high", Some("dev"), true)]), 0);
         assert_eq!(found("high", &[("tokio", None, false), ("low", None, true)]), 0);
         assert_eq!(found("stranger", &[]), 1);
-    }
-
-    #[test]
-    fn banned_and_doubled_crates_are_found() {
-        let locked = |list: &[(&str, &str)]| Lock {
-            package: list
-                .iter()
-                .map(|(name, version)| Locked { name: (*name).to_owned(), version: (*version).to_owned() })
-                .collect(),
-        };
-        let known = [("known", "1.0.0"), ("known", "2.0.0")];
-        assert!(lock_findings(&table(), &locked(&known)).is_empty());
-        let findings =
-            lock_findings(&table(), &locked(&[("openssl-sys", "1.0.0"), ("a", "1.0.0"), ("a", "2.0.0")]));
-        assert_eq!(findings.len(), 3, "{findings:?}");
-        assert!(findings[1].contains("openssl-sys is banned"), "{findings:?}");
     }
 }

@@ -3,7 +3,7 @@
 //! The table is `xtask/layers.toml`. What is checked: every crate has a place in it, uses no crate but those that the
 //! table lets it use, and takes over the lints of the workspace (which forbid `unsafe`); a crate of the pure layers
 //! takes from outside only what the table lists, and its sources name neither files nor sockets, clock nor
-//! randomness; nothing banned is in the dependency graph, and nothing in it twice without a reason.
+//! randomness. What comes from outside at all is held against `deny.toml`.
 
 mod graph;
 mod sources;
@@ -25,8 +25,6 @@ struct Table {
     pure_layers: u8,
     pure_dependencies: Vec<String>,
     pure_forbids: Vec<String>,
-    banned: Vec<String>,
-    duplicates: BTreeMap<String, String>,
     crates: BTreeMap<String, Place>,
 }
 
@@ -158,8 +156,6 @@ mod tests {
             pure_layers = 3
             pure_dependencies = []
             pure_forbids = []
-            banned = []
-            [duplicates]
             [crates.low]
             layer = 1
             uses = ["high", "absent"]

@@ -100,7 +100,7 @@ pub(super) fn command(machine: &Machine, files: &Files, attached: &Attached, int
 
 fn boot(command: &mut Command, files: &Files) {
     // The order in which disks get their names depends on timing less when controllers are scanned one by one.
-    let words = "root=LABEL=mt-root ro quiet loglevel=5 console=ttyS0 panic=-1 scsi_mod.scan=sync net.ifnames=0 \
+    let words = "root=LABEL=mt-root ro quiet loglevel=6 console=ttyS0 panic=-1 scsi_mod.scan=sync net.ifnames=0 \
                  mitigations=off random.trust_cpu=on audit=0 nowatchdog tsc=reliable";
     // A guest that made itself another initramfs before it restarted left it with its results.
     let own = files.results.join("initrd");

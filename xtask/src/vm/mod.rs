@@ -2,7 +2,7 @@
 //!
 //! Disks that appear and vanish, two paths to one disk, udev, multipathd and LVM that reach for whatever comes: these
 //! exist only in a whole system. So each scenario gets one, booted from a throw-away layer over an image that is built
-//! once (`guest`), with the programs as they are delivered (`product`). What the scenario's script needs is declared in
+//! once (`guest`), with the packages as they are delivered (`payload`). What the scenario's script needs is declared in
 //! its header (`scenario`), which decides the machine (`machine`). While the script runs in the guest, it can ask the
 //! world outside to change its disks or to cut its power (`protocol`, `host`). `run` is one such run, and `report` what
 //! is said of it. How to write a scenario is told in `tests/vm/README.md`.
@@ -12,7 +12,7 @@ mod host;
 mod kernel;
 mod lines;
 mod machine;
-mod product;
+mod payload;
 mod protocol;
 mod qmp;
 mod report;
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = lock(&cache)?;
     let laboratory = Laboratory {
         image: guest::image(&cache)?,
-        payload: product::payload(&cache, &target())?,
+        payload: payload::payload(&cache, &target())?,
         keep: options.keep,
         cache,
     };

@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 use crate::command::{output, shown};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,21 @@ use std::time::{Duration, Instant};
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// From power-on until the guest says hello. It takes half a minute, and several on a machine that is busy.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
+/// From power-on until the kernel has found a disk. It takes 10 s, and a minute on a machine that is very busy.
+const KERNEL_LIMIT: Duration = Duration::from_secs(300);
+/// What the kernel writes when it finds a disk, which comes before anything of ours can run.
+const DISK_FOUND: &str = "logical blocks";
+/// How often an emulated machine may stop in its kernel. It is seldom: once in several hundred boots.
+const STILLBORN_LIMIT: u32 = 1;
 /// The guest stops a script that takes too long, and still collects its logs; then it is stopped itself.
 const GRACE: Duration = Duration::from_secs(60);
 /// How often to look whether QEMU is still there.
 const GLANCE: Duration = Duration::from_secs(1);
 /// What `timeout` exits with when it had to end the script.
 const TIMED_OUT: i32 = 124;
+
+/// The log of the guest's console, in the folder of results.
+const CONSOLE: &str = "console.log";
 
 /// How to run it.
 #[derive(Clone, Copy, PartialEq)]
@@ -43,13 +52,19 @@ pub(super) fn run(scenario: &Scenario, files: &Files, mode: Mode) -> Result<()> 
 /// Each boot has a QEMU of its own: one that was reset takes twice as long to boot as a new one.
 fn boots(scenario: &Scenario, files: &Files, mode: Mode) -> Result<()> {
     let mut attached = scenario.machine.attached_at_first();
-    let mut boot = 1;
+    let (mut boot, mut stillborn) = (1, 0);
     let status = loop {
         let mut child = start(scenario, files, mode, &attached)?;
         let course = attend(scenario, files, mode, boot, &attached, &mut child);
         stop(&mut child)?;
         match course? {
             Course::Ended(status) => break status,
+            Course::Stillborn if stillborn < STILLBORN_LIMIT => {
+                stillborn += 1;
+                println!("{}: the kernel stopped before it found a disk; powered on again", scenario.name);
+                continue;
+            }
+            Course::Stillborn => bail!("the kernel stops before it finds a disk"),
             Course::Again(now_attached) => attached = now_attached,
         }
         boot += 1;
@@ -99,6 +114,8 @@ enum Course {
     Ended(i32),
     /// There is to be another one, with these paths.
     Again(Attached),
+    /// The kernel stopped before it found a disk. Nothing of what is tested has run by then: it is the emulator's fault.
+    Stillborn,
 }
 
 fn attend(
@@ -111,8 +128,11 @@ fn attend(
 ) -> Result<Course> {
     let (qmp, lines) = connect(files, child)?;
     let host = Host::new(&scenario.machine, files, attached.clone(), qmp);
-    let deadline = Instant::now() + BOOT_LIMIT;
-    let mut attendant = Attendant { scenario, mode, boot, host, lines, deadline, leaving: None };
+    let now = Instant::now();
+    let console = Console::from_here(&files.results);
+    let (deadline, leaving) = (now + BOOT_LIMIT, None);
+    let kernel = Some(now + KERNEL_LIMIT);
+    let mut attendant = Attendant { scenario, mode, boot, host, lines, deadline, kernel, console, leaving };
     let outcome = attendant.until_the_end(child, &files.results);
     match attendant.leaving {
         // What QEMU has not written yet is lost with it.
@@ -140,7 +160,7 @@ fn connect(files: &Files, child: &mut Child) -> Result<(Qmp, Lines)> {
 
 /// The machine restarts only when it was asked to: a guest that resets itself ends QEMU.
 fn ended(status: ExitStatus, results: &Path) -> anyhow::Error {
-    let logs = ["qemu.log", "console.log"].map(|log| last_lines(&results.join(log), 10));
+    let logs = ["qemu.log", CONSOLE].map(|log| last_lines(&results.join(log), 10));
     anyhow::anyhow!("the machine ended by itself ({status}); the ends of its logs:\n{}", logs.join("\n"))
 }
 
@@ -165,6 +185,9 @@ struct Attendant<'a> {
     lines: Lines,
     /// Of what it does now: booting, running the script or shutting down.
     deadline: Instant,
+    /// When its kernel must have found a disk, until it has.
+    kernel: Option<Instant>,
+    console: Console,
     /// Once the script has asked for the end of this boot: how.
     leaving: Option<Wish>,
 }
@@ -174,8 +197,9 @@ impl Attendant<'_> {
         while self.leaving != Some(Wish::Crash) {
             let line = match self.lines.receive(GLANCE) {
                 Ok(Some(line)) => line,
+                Ok(None) if self.is_stillborn() => return Ok(Course::Stillborn),
                 Ok(None) if self.is_overdue() => {
-                    let console = last_lines(&results.join("console.log"), 20);
+                    let console = last_lines(&results.join(CONSOLE), 20);
                     bail!("the guest hangs; the end of its console:\n{console}");
                 }
                 Ok(None) => continue,
@@ -196,7 +220,16 @@ impl Attendant<'_> {
         self.mode == Mode::Script && Instant::now() > self.deadline
     }
 
+    fn is_stillborn(&mut self) -> bool {
+        if self.kernel.is_none_or(|deadline| Instant::now() <= deadline) {
+            return false;
+        }
+        self.kernel = None;
+        !self.console.text().contains(DISK_FOUND)
+    }
+
     fn greet(&mut self) -> Result<()> {
+        self.kernel = None;
         let limit = self.scenario.limit;
         self.deadline = Instant::now() + limit + GRACE;
         let mode = if self.mode == Mode::Shell { "shell" } else { "run" };
@@ -231,10 +264,47 @@ impl Attendant<'_> {
     }
 }
 
+/// What the guest's console has said in this boot: the boots of a run write one log.
+struct Console {
+    log: PathBuf,
+    begin: usize,
+}
+
+impl Console {
+    fn from_here(results: &Path) -> Console {
+        let log = results.join(CONSOLE);
+        let begin = fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap_or(usize::MAX));
+        Console { log, begin }
+    }
+
+    fn text(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.begin..).unwrap_or_default()).into_owned()
+    }
+}
+
 /// The end of a log, or of what there is of it.
 pub(super) fn last_lines(file: &Path, number: usize) -> String {
     let text = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(number)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_an_earlier_boot_has_said_is_not_of_this_one() {
+        let results = tempfile::tempdir().unwrap();
+        let mut log = File::options().create(true).append(true).open(results.path().join(CONSOLE)).unwrap();
+        writeln!(log, "sd 0:0:0:0: [sda] 131072 512-byte {DISK_FOUND}").unwrap();
+        let console = Console::from_here(results.path());
+        assert!(!console.text().contains(DISK_FOUND));
+        writeln!(log, "vmware: Failed to get TSC freq\nsd 0:0:0:0: [sda] 131072 512-byte {DISK_FOUND}")
+            .unwrap();
+        assert!(console.text().starts_with("vmware") && console.text().contains(DISK_FOUND));
+    }
 }

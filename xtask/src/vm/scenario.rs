@@ -142,8 +142,10 @@ fn set(scenario: &mut Scenario, key: &str, value: &str) -> Result<()> {
         "smbios" => machine.face = face(value)?,
         "boots" => scenario.boots = number(value, 1, MOST_BOOTS.into())? as u32,
         "timeout" => scenario.limit = Duration::from_secs(number(value, 10, 3600)?),
+        // The guest looks itself; see start.sh.
+        "packages" => ensure!(value == "none", "packages can only be none, not {value}"),
         _ => bail!(
-            "unknown key {key}; there are about, disk, controller, smp, memory, smbios, boots and timeout"
+            "unknown key {key}; there are about, disk, controller, smp, memory, smbios, boots, packages and timeout"
         ),
     }
     Ok(())

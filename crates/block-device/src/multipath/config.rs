@@ -50,6 +50,15 @@ pub struct Conflict {
     pub advice: String,
 }
 
+/// A name that is given to the map of one disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The name.
+    pub name: String,
+    /// The setting that gives it.
+    pub conflict: Conflict,
+}
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -140,15 +149,39 @@ fn quoted(text: &str) -> (String, &str) {
     }
 }
 
-/// What works against this program's file, whether it is there or not.
-pub(super) fn conflicts(system: &System, wanted: &[ScsiId]) -> Vec<Conflict> {
+/// The files of others, in the order in which multipath reads them, and whether it comes to them after ours; and whether
+/// there are more than are looked at.
+fn files(system: &System) -> (Vec<(String, bool)>, bool) {
     let mut names = system.names(fragment::FOLDER);
     names.retain(|name| name.ends_with(".conf") && name != fragment::NAME);
     let too_many = names.len() > MAX_FILES;
     names.truncate(MAX_FILES);
-    let files = std::iter::once((MAIN.to_owned(), false)).chain(
-        names.iter().map(|name| (format!("{}/{name}", fragment::FOLDER), name.as_str() > fragment::NAME)),
-    );
+    let in_folder =
+        names.iter().map(|name| (format!("{}/{name}", fragment::FOLDER), name.as_str() > fragment::NAME));
+    (std::iter::once((MAIN.to_owned(), false)).chain(in_folder).collect(), too_many)
+}
+
+/// Names other than its SCSI id that are given to the map of a disk, in the order in which they are read.
+pub(super) fn aliases(system: &System, id: &ScsiId) -> Vec<Alias> {
+    let wanted = std::slice::from_ref(id);
+    let mut found = Vec::new();
+    for (file, _) in files(system).0 {
+        let Ok(bytes) = system.bytes(&file) else { continue };
+        let all = settings(&String::from_utf8_lossy(&bytes));
+        for setting in all.iter().filter(|setting| setting.keyword == "alias") {
+            if let Some((what, advice)) = of_a_wanted_disk(setting, &all, wanted) {
+                let conflict =
+                    Conflict { file: file.clone(), line: setting.line, what, advice: advice.to_owned() };
+                found.push(Alias { name: setting.value.clone(), conflict });
+            }
+        }
+    }
+    found
+}
+
+/// What works against this program's file, whether it is there or not.
+pub(super) fn conflicts(system: &System, wanted: &[ScsiId]) -> Vec<Conflict> {
+    let (files, too_many) = files(system);
     let mut found = Vec::new();
     for (file, after_ours) in files {
         match system.bytes(&file) {

@@ -18,7 +18,7 @@ mod config;
 mod fragment;
 mod output;
 
-pub use config::Conflict;
+pub use config::{Alias, Conflict};
 pub(crate) use output::FORMAT;
 pub use output::{ListedMap, PathState, paths as parse_paths, topology as parse_topology};
 
@@ -71,6 +71,11 @@ pub fn set_wanted(system: &System, ids: &[ScsiId]) -> Result<()> {
 pub fn conflicts(system: &System) -> Vec<Conflict> {
     let wanted = wanted(system).unwrap_or_default();
     config::conflicts(system, &wanted)
+}
+
+/// Names other than its SCSI id that multipath's configuration gives to the map of a disk, whether it is wanted or not.
+pub fn aliases(system: &System, id: &ScsiId) -> Vec<Alias> {
+    config::aliases(system, id)
 }
 
 fn refuse_system_disks(inventory: &Inventory, ids: &[ScsiId]) -> Result<()> {

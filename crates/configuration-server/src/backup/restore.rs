@@ -141,7 +141,7 @@ fn note(store: &Path, made: Time, now: Time) -> Result<()> {
     let when = time::format(made);
     let entry = audit::Entry {
         time: now,
-        address: "console".into(),
+        address: audit::CONSOLE.into(),
         host: String::new(),
         outcome: "restored".into(),
         detail: format!("from the backup of {when}"),

@@ -151,7 +151,7 @@ fn change(
 ) -> Result<()> {
     let transaction = store.transaction_with_behavior(TransactionBehavior::Immediate)?;
     work(&transaction)?.map_err(|refused| anyhow!("{refused}"))?;
-    let (address, outcome) = ("console".into(), outcome.to_owned());
+    let (address, outcome) = (audit::CONSOLE.into(), outcome.to_owned());
     audit::add(&transaction, &audit::Entry { time: now(), address, host: String::new(), outcome, detail })?;
     Ok(transaction.commit()?)
 }

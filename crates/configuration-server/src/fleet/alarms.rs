@@ -134,6 +134,14 @@ fn told(alert: &Alert, host: &Known, object: &str, item: Option<i64>, now: Time)
             "it no longer follows its source",
             format!("order a resync (on {}: mtctl resync {object})", host.name),
         ),
+        AlertKind::TestFailoverLeft => (
+            "a test failover has been running for long",
+            "end it when nobody needs it any more: it keeps recovery points from being given up".to_owned(),
+        ),
+        AlertKind::BacklogSlow | AlertKind::BacklogStuck => (
+            "its changes reach the master target too slowly",
+            "look at the network between the two, and at the master target's load".to_owned(),
+        ),
         _ => ("it needs attention", format!("on {}: mtctl status", host.name)),
     };
     Event {
@@ -223,6 +231,11 @@ pub(super) fn not_connected(host: &Known, last: Option<&Report>, limit: Duration
         HostKind::SourceAgent => (
             Severity::Warning,
             "see whether the machine is up and mt-source runs on it, and whether it reaches this server",
+        ),
+        HostKind::ProcessServer => (
+            Severity::Critical,
+            "see whether the machine is up; on it, systemctl status mt-process-server and mt-process-server status tell \
+             more. Replication through it goes on without this server",
         ),
         _ => (
             Severity::Critical,

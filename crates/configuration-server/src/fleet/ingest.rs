@@ -4,10 +4,10 @@ use super::alarms::{self, Alarm, host_prefix, is_ours, item_prefix};
 use crate::store::events::{self, Event};
 use crate::store::hosts::{self, Known};
 use crate::store::items::{self, Before};
-use crate::store::reports;
-use control_api::Severity;
+use crate::store::{policies, reports, workflows};
 use control_api::agent::{Heartbeat, ItemReport};
 use control_api::time::Time;
+use control_api::{ItemState, Severity};
 use rusqlite::{Connection, Result};
 use std::collections::{HashMap, HashSet};
 
@@ -78,6 +78,12 @@ impl Incoming {
         Incoming { heartbeat, items, now, version: version.to_owned() }
     }
 
+    /// The item that a source agent says it protects.
+    pub(crate) fn protected_item(&self) -> Option<&str> {
+        let protection = self.heartbeat.protection.as_ref()?;
+        Some(protection.item.as_str()).filter(|item| !item.is_empty())
+    }
+
     /// Writes it down as that of this host; inside a transaction.
     pub(crate) fn take(&self, connection: &Connection, host: &Known, manner: Manner) -> Result<Taken> {
         let before: HashMap<String, Before> =
@@ -89,7 +95,11 @@ impl Incoming {
         reports::put(connection, host.row, &self.heartbeat, self.now)?;
         for told in &self.items {
             let id = items::put(connection, host.row, told, self.heartbeat.time, self.now)?;
-            if !before.contains_key(&told.status.name) {
+            let known = before.get(&told.status.name);
+            if told.status.taken && known.is_none_or(|known| known.gone) {
+                policies::adopt(connection, id, told.status.policy)?;
+            }
+            if known.is_none() {
                 news.raised.extend(alarms::of_item(host, id, &told.status, self.now));
                 let what = format!("it is replicated to {}", host.name);
                 news.events.push(self.changed(host, id, told, (Severity::Info, what)));
@@ -143,7 +153,8 @@ impl Incoming {
             raised.extend(events::raised_below(connection, &item_prefix(known.id))?);
             wanted.extend(alarms::of_item(host, known.id, status, self.now));
             if known.gone {
-                let what = format!("it is replicated to {} again", host.name);
+                let again = if known.was_told { " again" } else { "" };
+                let what = format!("it is replicated to {}{again}", host.name);
                 news.events.push(self.changed(host, known.id, told, (Severity::Info, what)));
             } else if let Some(change) = alarms::change(known.state, status) {
                 news.events.push(self.changed(host, known.id, told, change));
@@ -151,8 +162,10 @@ impl Incoming {
         }
         for known in left.into_iter().map(|name| &before[name]).filter(|known| !known.gone) {
             news.gone.push(known.id);
-            let what = (Severity::Warning, format!("{} tells of it no more", host.name));
-            let cause = Some("it was taken out of the configuration there");
+            let is_over = known.state == ItemState::Committed || workflows::is_let_go(connection, known.id)?;
+            let severity = if is_over { Severity::Info } else { Severity::Warning };
+            let what = (severity, format!("{} tells of it no more", host.name));
+            let cause = Some("it was committed or released, or taken out of the configuration there");
             news.events.push(alarms::of_change(host, known.id, &known.name, what, cause, self.now));
         }
         news.cleared = raised

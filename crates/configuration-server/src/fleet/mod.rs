@@ -5,14 +5,22 @@
 //! the events that tell of the change. So a crash loses no event, and a quiet fleet costs no syncs. [`alarms`] says which
 //! alerts a heartbeat means and which events a change of state is. [`silence`] notices hosts whose heartbeats do not come
 //! any more, and [`attendance`] is what is known of each host in memory alone: when it was heard last, and the bell that
-//! wakes it when there is a job for it.
+//! wakes it when there is a job for it. In [`meetings`] hosts wait for each other that do something at one
+//! moment, which [`rhythm`] has groups do from time to time. [`console`] hears what is ordered by commands.
 
 mod alarms;
 mod attendance;
+mod console;
 pub(crate) mod ingest;
+mod meetings;
+mod overdue;
+mod rhythm;
 mod silence;
 
 pub(crate) use attendance::Attendance;
+pub(crate) use console::listen;
+pub(crate) use meetings::Meetings;
+pub(crate) use rhythm::keep as keep_rhythm;
 pub(crate) use silence::watch;
 
 use crate::server::Shared;

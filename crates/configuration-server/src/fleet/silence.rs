@@ -1,12 +1,12 @@
 //! Notices hosts whose heartbeats do not come any more.
 //!
 //! A host has three intervals, measured by a clock that never jumps. All that fall silent together are written down
-//! together. They are back with their next heartbeat.
+//! together. They are back with their next heartbeat. Workflows that need not wait for them go on.
 
 use super::alarms;
 use crate::server::Shared;
 use crate::server::changes::Topic;
-use crate::store::{events, hosts, reports};
+use crate::store::{events, hosts, reports, workflows};
 use anyhow::Result;
 use rusqlite::TransactionBehavior;
 use std::sync::Arc;
@@ -55,10 +55,11 @@ async fn look(shared: &Arc<Shared>, limit: Duration) -> Result<()> {
                 tracing::warn!(host = host.name, "{}: {}", alarm.event.what, alarm.event.cause);
                 reports::lost(&transaction, host.row)?;
                 events::raise(&transaction, &alarm.key, &alarm.event)?;
+                workflows::fell_silent(&transaction, host.row, now)?;
             }
             Ok(transaction.commit()?)
         })
         .await?;
-    [Topic::Hosts, Topic::Events].into_iter().for_each(|topic| shared.changes.tell(topic));
+    [Topic::Hosts, Topic::Events, Topic::Jobs].into_iter().for_each(|topic| shared.changes.tell(topic));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The routes, and how answers look.
 
-use super::agent::{certificates, heartbeat, jobs, registration};
+use super::agent::{certificates, heartbeat, jobs, meet, registration};
 use super::routes::Routes;
 use super::{Peer, Shared, portal, rest, session};
 use crate::access::{self, Access, Role};
@@ -11,7 +11,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::{Extension, Router};
-use control_api::agent::{HEARTBEAT_PATH, JOBS_PATH, REPORT_PATH};
+use control_api::agent::{HEARTBEAT_PATH, JOBS_PATH, MEET_PATH, REPORT_PATH};
 use control_api::registration::{FINISH_PATH, MAX_BODY, RENEW_PATH, START_PATH, UNREGISTER_PATH, decode};
 use control_api::{ApiError, ErrorCode, PRODUCT, ServerVersion, VERSION_PATH};
 use serde::Serialize;
@@ -50,6 +50,7 @@ pub(super) fn routes() -> Routes {
         .post(HEARTBEAT_PATH, heartbeat::take)
         .post(JOBS_PATH, call(jobs::wait))
         .post(REPORT_PATH, call(jobs::report))
+        .post(MEET_PATH, call(meet::meet))
         .answering(Access::People(Role::Reader))
         .get(SESSION_PATH, session::show)
         .delete(SESSION_PATH, session::end);

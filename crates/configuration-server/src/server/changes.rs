@@ -58,6 +58,11 @@ impl Changes {
         self.counts.send_modify(|counts| counts[topic as usize] += 1);
     }
 
+    /// How often each topic has changed by now.
+    pub(crate) fn counts(&self) -> Counts {
+        *self.counts.borrow()
+    }
+
     /// Waits for changes from now on.
     pub(crate) fn watch(&self) -> watch::Receiver<Counts> {
         self.counts.subscribe()

@@ -5,7 +5,7 @@
 //! was begun on it, is in its [`Peer`], which goes with each request. Hosts are answered by [`agent`], programs of people
 //! by [`rest`], their browsers by [`portal`]; what either changes is in [`actions`]. Nothing blocks: what needs the database waits for the store's threads.
 
-mod actions;
+pub(crate) mod actions;
 mod agent;
 mod api;
 pub(crate) mod changes;
@@ -17,12 +17,17 @@ mod routes;
 mod session;
 mod tls;
 
+pub(crate) use actions::group_workflows::order_regularly as order_group_bookmark;
 pub(crate) use api::{answer, bad_request, internal, request};
 pub(crate) use connection::Peer;
+pub(crate) use portal::{progress_text, took_text};
+pub(crate) use rest::{
+    EVERY, Entry, MAX_GROUP_BOOKMARK, MAX_NAME, THRESHOLD, WINDOW, is_disk, is_item, is_name,
+};
 
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::fleet::{self, Attendance};
+use crate::fleet::{self, Attendance, Meetings};
 use crate::store::{Store, schema};
 use crate::{access, backup, notify, state, store};
 use agent::heartbeat;
@@ -31,7 +36,7 @@ use changes::Changes;
 use control_api::registration::Hex;
 use control_api::time::{SECOND, Time};
 use limits::Places;
-use sd_notify::NotifyState;
+use service::NotifyState;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tls::Identity;
@@ -76,6 +81,7 @@ pub(crate) struct Shared {
     places: Places,
     pub(crate) changes: Changes,
     pub(crate) attendance: Attendance,
+    pub(crate) meetings: Meetings,
     /// Turns of heartbeats that are taken.
     heartbeats: Semaphore,
     /// True when the server stops, so that nothing waits any more.
@@ -92,6 +98,7 @@ impl Shared {
             places: Places::default(),
             changes: Changes::default(),
             attendance: Attendance::default(),
+            meetings: Meetings::default(),
             heartbeats: Semaphore::new(heartbeat::AT_ONCE),
             stopping: watch::Sender::new(false),
         })
@@ -162,35 +169,23 @@ pub async fn serve(
     let routes = api::router(shared.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(identity.clone().keep_new(shared.environment.clock));
-    tasks.spawn(keep_systemd_informed());
+    tasks.spawn(service::pet_watchdog());
     tasks.spawn(fleet::watch(shared.clone()));
     tasks.spawn(fleet::dispatch(shared.clone()));
+    tasks.spawn(fleet::keep_rhythm(shared.clone()));
+    tasks.spawn(fleet::listen(shared.clone()));
     notify::start(&shared, &mut tasks).await?;
     let mut connections = JoinSet::new();
-    notify(&[NotifyState::Ready]);
+    service::notify(NotifyState::Ready);
     tokio::select! {
         () = stop => {}
         () = connection::accept(listener, &identity, &shared, &routes, &mut connections) => {}
     }
-    notify(&[NotifyState::Stopping]);
+    service::notify(NotifyState::Stopping);
     tasks.abort_all();
     shared.stopping.send_replace(true);
     let _ = timeout(STOP_LIMIT, async { while connections.join_next().await.is_some() {} }).await;
     tracing::info!("stopped");
     drop(lock);
     Ok(())
-}
-
-async fn keep_systemd_informed() {
-    let Some(interval) = sd_notify::watchdog_enabled() else { return };
-    loop {
-        notify(&[NotifyState::Watchdog]);
-        tokio::time::sleep(interval / 3).await;
-    }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("cannot tell systemd: {error}");
-    }
 }

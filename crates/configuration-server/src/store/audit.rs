@@ -7,12 +7,15 @@ use serde::Serialize;
 /// Entries that are kept.
 const MAX_ENTRIES: u32 = 100_000;
 
+/// Where commands are typed, as an address.
+pub(crate) const CONSOLE: &str = "console";
+
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
     /// When.
     pub(crate) time: Time,
-    /// From where; `console` for a command typed here.
+    /// From where; [`CONSOLE`] for a command typed here.
     pub(crate) address: String,
     /// Name of the host, as far as it was told.
     pub(crate) host: String,
@@ -31,6 +34,14 @@ pub(crate) fn add(connection: &Connection, entry: &Entry) -> Result<()> {
     )?;
     let newest = connection.last_insert_rowid();
     connection.execute("DELETE FROM audit WHERE id <= ?", [newest - i64::from(MAX_ENTRIES)]).map(drop)
+}
+
+/// The number of the newest entry, and whether some entry after that of number `after` is of a command.
+pub(crate) fn typed_after(connection: &Connection, after: i64) -> Result<(i64, bool)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT ifnull(max(id), ?1), ifnull(max(address = ?2), 0) FROM audit WHERE id > ?1",
+    )?;
+    statement.query_row(params![after, CONSOLE], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The newest entries, the newest first.

@@ -1,10 +1,16 @@
 //! Replication groups: items that share recovery points, so all of them are on one master target.
 
+mod points;
+
+pub(crate) use points::{CommonPoint, common};
+
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::Serialize;
 
 /// Groups that there may be.
 pub(crate) const MAX_GROUPS: u64 = 1000;
+/// Items that a group may have: the workflows of more would have more steps than a job may.
+pub(crate) const MAX_MEMBERS: usize = 24;
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +44,8 @@ pub(crate) enum Refused {
     InUse(u64),
     /// Its items are on the master target of this name, and this one is not.
     OtherHost(String),
+    /// [`MAX_MEMBERS`] are in it already.
+    Full,
 }
 
 const SELECT: &str = "SELECT id, name, \
@@ -68,6 +76,24 @@ pub(crate) fn members(connection: &Connection, id: i64) -> Result<Vec<Member>> {
         Ok(Member { id: row.get(0)?, name: row.get(1)?, host: row.get(2)?, host_name: row.get(3)? })
     })?;
     members.collect()
+}
+
+/// The groups of two items or more that are all protected.
+pub(crate) fn whole(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT item_group FROM item WHERE item_group IS NOT NULL AND gone IS NULL GROUP BY item_group \
+         HAVING count(*) > 1 AND min(state = 'protected') ORDER BY item_group",
+    )?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The groups of two items or more that are to get points that they share: none of them is failed over.
+pub(crate) fn getting_points(connection: &Connection) -> Result<Vec<Group>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT} WHERE id IN (SELECT item_group FROM item WHERE item_group IS NOT NULL AND gone IS NULL GROUP BY item_group \
+         HAVING count(*) > 1 AND NOT max(state IN ('failing-over', 'failed-over', 'committed'))) ORDER BY id"
+    ))?;
+    statement.query_map([], group)?.collect()
 }
 
 fn is_taken(connection: &Connection, name: &str, except: i64) -> Result<bool> {
@@ -129,6 +155,11 @@ pub(crate) fn assign(
         if let Some(host) = elsewhere {
             return Ok(Err(Refused::OtherHost(host)));
         }
+        let others = "SELECT count(*) FROM item WHERE item_group = ? AND gone IS NULL AND id <> ?";
+        let others: usize = connection.query_row(others, params![id, item], |row| row.get(0))?;
+        if others >= MAX_MEMBERS {
+            return Ok(Err(Refused::Full));
+        }
     }
     connection.execute("UPDATE item SET item_group = ? WHERE id = ?", params![id, item])?;
     Ok(Ok(()))
@@ -137,7 +168,9 @@ pub(crate) fn assign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
+    use crate::store::{items, schema, testing};
+    use control_api::ItemState;
+    use control_api::registration::HostKind;
 
     #[test]
     fn a_group_is_added_filled_emptied_and_removed() {
@@ -163,7 +196,12 @@ mod tests {
         let names: Vec<String> = members(&store, shop.id).unwrap().into_iter().map(|one| one.name).collect();
         assert_eq!((names, list(&store).unwrap()[0].items), (vec!["db01".into(), "web01".into()], 2));
         assert_eq!(remove(&store, shop.id).unwrap(), Err(Refused::InUse(2)));
+        assert_eq!(whole(&store).unwrap(), [shop.id]);
+        store.execute_batch("UPDATE item SET state = 'resync' WHERE id = 6").unwrap();
+        assert_eq!(whole(&store).unwrap(), [0; 0]);
+        store.execute_batch("UPDATE item SET state = 'protected' WHERE id = 6").unwrap();
         assign(&store, 5, None).unwrap().unwrap();
+        assert_eq!(whole(&store).unwrap(), [0; 0], "one item shares with nobody");
         store.execute_batch("UPDATE item SET gone = 2 WHERE id = 6").unwrap();
         assert!(remove(&store, shop.id).unwrap().is_ok());
         assert_eq!(remove(&store, shop.id).unwrap(), Err(Refused::Unknown));
@@ -178,5 +216,18 @@ mod tests {
             add(&transaction, &number.to_string()).unwrap().unwrap();
         }
         assert_eq!(add(&transaction, "one more").unwrap(), Err(Refused::TooMany));
+        let (_folder, store) = testing::store();
+        let target = testing::register(&store, HostKind::MasterTarget, 1);
+        let group = add(&store, "Shop").unwrap().unwrap().id;
+        let put = |number: usize| {
+            let told = testing::item(&format!("item{number}"), ItemState::Protected);
+            items::put(&store, target.row, &told, testing::NOW, testing::NOW).unwrap()
+        };
+        let all: Vec<i64> = (0..=MAX_MEMBERS).map(put).collect();
+        for item in &all[..MAX_MEMBERS] {
+            assign(&store, *item, Some(group)).unwrap().unwrap();
+        }
+        assert_eq!(assign(&store, all[MAX_MEMBERS], Some(group)).unwrap(), Err(Refused::Full));
+        assert_eq!(assign(&store, all[0], Some(group)).unwrap(), Ok(()), "it is in it already");
     }
 }

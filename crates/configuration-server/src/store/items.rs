@@ -4,7 +4,7 @@
 //! does so again.
 
 use super::hosts::{self, Known};
-use super::{json, samples};
+use super::{json, policies, reports, samples, workflows};
 use control_api::agent::ItemReport;
 use control_api::time::{SECOND, Time};
 use control_api::{ItemState, ItemStatus, Point, Severity};
@@ -40,6 +40,8 @@ pub(crate) struct Item {
     pub(crate) gone: Option<Time>,
     /// Number of its policy.
     pub(crate) policy: i64,
+    /// Whether its master target is to protect it by that.
+    pub(crate) follows_policy: bool,
     /// Number of its group.
     pub(crate) group: Option<i64>,
 }
@@ -96,7 +98,7 @@ impl Sort {
 
 const FROM: &str = "FROM item JOIN host ON host.id = item.host";
 const COLUMNS: &str = "item.id, item.host, host.uuid, host.name, item.name, item.state, item.health, item.rpo_seconds, \
-     item.reported, item.gone, item.policy, item.item_group, item_status.body";
+     item.reported, item.gone, item.policy, item.item_group, item_status.body, item.follows";
 
 /// What [`Query`] asks for, as a condition with seven parameters.
 const WHERE: &str = "(?1 IS NULL OR host.uuid = ?1) AND (?2 IS NULL OR item.state = ?2) \
@@ -144,6 +146,7 @@ fn item(row: &Row<'_>) -> Result<Item> {
         policy: row.get(10)?,
         group: row.get(11)?,
         status: json::column(row, 12)?,
+        follows_policy: row.get(13)?,
     })
 }
 
@@ -152,6 +155,26 @@ pub(crate) fn by_id(connection: &Connection, id: i64) -> Result<Option<Item>> {
     let sql =
         format!("SELECT {COLUMNS} {FROM} JOIN item_status ON item_status.item = item.id WHERE item.id = ?");
     connection.prepare_cached(&sql)?.query_row([id], item).optional()
+}
+
+/// An item that its master target has taken, and has told nothing of yet.
+pub(crate) struct Expected {
+    pub(crate) name: String,
+    /// Id of its master target.
+    pub(crate) host: String,
+    pub(crate) host_name: String,
+}
+
+/// The item of this number, when it is [expected](expect).
+pub(crate) fn expected(connection: &Connection, id: i64) -> Result<Option<Expected>> {
+    let sql = format!(
+        "SELECT item.name, host.uuid, host.name {FROM} WHERE item.id = ? \
+         AND NOT EXISTS (SELECT 1 FROM item_status WHERE item = item.id)"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let expected = statement
+        .query_row([id], |row| Ok(Expected { name: row.get(0)?, host: row.get(1)?, host_name: row.get(2)? }));
+    expected.optional()
 }
 
 /// The newest bookmarks of an item, the newest first; none when they are not known.
@@ -168,18 +191,23 @@ pub(crate) struct Before {
     pub(crate) name: String,
     pub(crate) state: ItemState,
     pub(crate) gone: bool,
+    /// False when it is expected for the first time.
+    pub(crate) was_told: bool,
 }
 
-/// The items of the host in this row as they were told last, also those that are gone.
+/// The items of the host in this row as they were told last, also those that are gone or expected.
 pub(crate) fn of_host(connection: &Connection, host: i64) -> Result<Vec<Before>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id, name, state, gone IS NOT NULL FROM item WHERE host = ?")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name, state, gone IS NOT NULL, EXISTS (SELECT 1 FROM item_status WHERE item = item.id) \
+         FROM item WHERE host = ?",
+    )?;
     let items = statement.query_map([host], |row| {
         Ok(Before {
             id: row.get(0)?,
             name: row.get(1)?,
             state: json::word(row, 2, ItemState::parse)?,
             gone: row.get(3)?,
+            was_told: row.get(4)?,
         })
     })?;
     items.collect()
@@ -231,6 +259,30 @@ pub(crate) fn put(
     Ok(id)
 }
 
+/// The host in this row has taken an item, and will tell of it; a policy or group that was removed meanwhile is left out.
+/// Until it is told of, it counts as gone and is in no list.
+pub(crate) fn expect(
+    connection: &Connection,
+    host: i64,
+    name: &str,
+    policy: i64,
+    group: Option<i64>,
+    now: Time,
+) -> Result<i64> {
+    let state = ItemState::Starting;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO item (host, name, state, health, reported, gone, policy, item_group) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ifnull((SELECT id FROM policy WHERE id = ?6), ?7), \
+         (SELECT id FROM item_group WHERE id = ?8)) \
+         ON CONFLICT (host, name) DO UPDATE SET policy = excluded.policy, item_group = excluded.item_group \
+         RETURNING id",
+    )?;
+    let health = state.severity().id();
+    let default = policies::DEFAULT;
+    statement
+        .query_row(params![host, name, state.id(), health, now, policy, default, group], |row| row.get(0))
+}
+
 /// The host of this item tells of it no more.
 pub(crate) fn left(connection: &Connection, id: i64, now: Time) -> Result<()> {
     connection.execute("UPDATE item SET gone = ? WHERE id = ? AND gone IS NULL", params![now, id]).map(drop)
@@ -266,6 +318,45 @@ pub(crate) fn source(connection: &Connection, item: &Item) -> Result<Option<Know
     let found: Option<String> =
         statement.query_row(params![item.status.peer, item.name], |row| row.get(0)).optional()?;
     found.map_or(Ok(None), |id| hosts::by_uuid(connection, &id))
+}
+
+/// The source agent of an item, also when it sends nothing now: the one that sends, else the only one that says of itself
+/// that it replicates an item of this name to this master target, else the one that was brought to rest for the last
+/// planned failover. `None` when that is not certain.
+pub(crate) fn known_source(connection: &Connection, item: &Item) -> Result<Option<Known>> {
+    if let Some(source) = source(connection, item)? {
+        return Ok(Some(source));
+    }
+    let sql = "SELECT host.uuid, json_extract(report.body, '$.protection.target') FROM host \
+         JOIN report ON report.host = host.id WHERE host.kind = 'source-agent' AND host.revoked IS NULL \
+         AND json_extract(report.body, '$.protection.item') = ?";
+    let mut statement = connection.prepare_cached(sql)?;
+    let named = statement.query_map([&item.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let named: Vec<(String, String)> = named.collect::<Result<_>>()?;
+    let addresses = addresses(connection, item)?;
+    let mut here = named.iter().filter(|(_, target)| addresses.iter().any(|known| known == host_of(target)));
+    let found = match (here.next(), here.next()) {
+        (Some((id, _)), None) => Some(id.clone()),
+        _ => {
+            let last = workflows::last_source(connection, item.id)?;
+            last.filter(|last| named.iter().any(|(id, _)| id == last))
+        }
+    };
+    found.map_or(Ok(None), |id| hosts::by_uuid(connection, &id))
+}
+
+/// What the master target of an item may be called by its source.
+fn addresses(connection: &Connection, item: &Item) -> Result<Vec<String>> {
+    let known = hosts::by_uuid(connection, &item.host)?;
+    let told = reports::of(connection, item.host_row)?.map(|report| report.heartbeat.host.addresses);
+    let told = told.unwrap_or_default().into_iter().map(|address| address.to_string());
+    Ok(known.map(|known| [known.name, known.address]).into_iter().flatten().chain(told).collect())
+}
+
+/// The host of a host and port.
+fn host_of(target: &str) -> &str {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod users;
+pub(crate) mod workflows;
 
 use anyhow::{Context, Result};
 use rusqlite::Connection;

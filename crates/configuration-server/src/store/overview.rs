@@ -13,6 +13,7 @@ const WORST: u32 = 5;
 pub(crate) struct Counts {
     pub(crate) master_targets: Hosts,
     pub(crate) source_agents: Hosts,
+    pub(crate) process_servers: Hosts,
     pub(crate) items: Items,
     pub(crate) jobs: Jobs,
 }
@@ -60,6 +61,7 @@ pub(crate) fn counts(connection: &Connection) -> Result<Counts> {
     Ok(Counts {
         master_targets: hosts(connection, HostKind::MasterTarget)?,
         source_agents: hosts(connection, HostKind::SourceAgent)?,
+        process_servers: hosts(connection, HostKind::ProcessServer)?,
         items: items(connection)?,
         jobs: jobs(connection)?,
     })
@@ -111,7 +113,8 @@ fn items(connection: &Connection) -> Result<Items> {
 fn jobs(connection: &Connection) -> Result<Jobs> {
     let mut statement = connection.prepare_cached(
         "SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running') \
-         FROM job WHERE ended IS NULL",
+         FROM job WHERE ended IS NULL AND (parent IS NULL OR EXISTS (SELECT 1 FROM job AS workflow \
+         WHERE workflow.id = job.parent AND workflow.ended IS NOT NULL))",
     )?;
     statement.query_row([], |row| Ok(Jobs { queued: row.get(0)?, running: row.get(1)? }))
 }

@@ -1,5 +1,6 @@
 //! Policies: what is wanted of replicated items.
 
+use control_api::agent::{GivenPolicy, ItemPolicy};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::Serialize;
 
@@ -31,6 +32,17 @@ pub(crate) struct Policy {
     pub(crate) application_consistent_every_seconds: Option<u64>,
     /// Items that have it.
     pub(crate) items: u64,
+}
+
+impl Policy {
+    /// What hosts are told of it.
+    pub(crate) fn values(&self) -> ItemPolicy {
+        ItemPolicy {
+            window_seconds: self.window_seconds,
+            rpo_threshold_seconds: self.rpo_threshold_seconds,
+            application_consistent_every_seconds: self.application_consistent_every_seconds,
+        }
+    }
 }
 
 /// Why a policy is not changed.
@@ -138,13 +150,63 @@ pub(crate) fn remove(connection: &Connection, id: i64) -> Result<std::result::Re
     Ok(Ok(policy))
 }
 
-/// Gives an item a policy; false when there is no such policy.
+/// Gives an item a policy, which it follows from now on; false when there is no such policy.
 pub(crate) fn assign(connection: &Connection, item: i64, id: i64) -> Result<bool> {
     let changed = connection.execute(
-        "UPDATE item SET policy = ?1 WHERE id = ?2 AND EXISTS (SELECT 1 FROM policy WHERE id = ?1)",
+        "UPDATE item SET policy = ?1, follows = 1 WHERE id = ?2 AND EXISTS (SELECT 1 FROM policy WHERE id = ?1)",
         params![id, item],
     )?;
     Ok(changed > 0)
+}
+
+/// An item was taken, and its master target protects it by what it was told. Where a policy says the same, it follows that;
+/// else none, since another one could cost it recovery points.
+pub(crate) fn adopt(connection: &Connection, item: i64, told: Option<ItemPolicy>) -> Result<()> {
+    let told = told.map(|told| {
+        let every = told.application_consistent_every_seconds.unwrap_or(0);
+        (told.window_seconds, told.rpo_threshold_seconds, every)
+    });
+    let (window, threshold, every) = told.unwrap_or_default();
+    let sql = "SELECT id FROM policy WHERE window_seconds = ?1 AND rpo_threshold_seconds = ?2 \
+         AND application_consistent_every_seconds = ?3 \
+         ORDER BY id = (SELECT policy FROM item WHERE id = ?4) DESC, id = ?5 DESC LIMIT 1";
+    let same: Option<i64> = connection
+        .prepare_cached(sql)?
+        .query_row(params![window, threshold, every, item, DEFAULT], |row| row.get(0))
+        .optional()?;
+    connection
+        .prepare_cached(
+            "UPDATE item SET policy = ifnull(?1, policy), follows = ?1 IS NOT NULL WHERE id = ?2",
+        )?
+        .execute(params![same, item])
+        .map(drop)
+}
+
+/// What the items of the host in this row are to follow.
+pub(crate) fn given(connection: &Connection, host: i64) -> Result<Vec<GivenPolicy>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT item.name, window_seconds, rpo_threshold_seconds, application_consistent_every_seconds \
+         FROM item JOIN policy ON policy.id = item.policy WHERE host = ? AND follows AND gone IS NULL",
+    )?;
+    let given = statement.query_map([host], |row| {
+        let every: u64 = row.get(3)?;
+        let policy = ItemPolicy {
+            window_seconds: row.get(1)?,
+            rpo_threshold_seconds: row.get(2)?,
+            application_consistent_every_seconds: (every > 0).then_some(every),
+        };
+        Ok(GivenPolicy { item: row.get(0)?, policy })
+    })?;
+    given.collect()
+}
+
+/// Seconds from one application-consistent recovery point to the next that the source agent of this name is to set, 0 for
+/// none: what the policy says that is in effect for its item. `None` while it sends no changes of it.
+pub(crate) fn every_seconds(connection: &Connection, source: &str, item: &str) -> Result<Option<u64>> {
+    let sql = "SELECT ifnull(json_extract(body, '$.policy.application_consistent_every_seconds'), 0) \
+         FROM item JOIN item_status ON item_status.item = item.id WHERE name = ?1 AND gone IS NULL \
+         AND json_extract(body, '$.peer') = ?2 AND json_extract(body, '$.policy') IS NOT NULL";
+    connection.prepare_cached(sql)?.query_row(params![item, source], |row| row.get(0)).optional()
 }
 
 #[cfg(test)]

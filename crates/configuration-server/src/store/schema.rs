@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
 
-const STEPS: [&str; 2] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema/0001.sql"), include_str!("schema/0002.sql"), include_str!("schema/0003.sql")];
 
 /// How long one program waits for another that writes.
 const BUSY: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     /// What each earlier schema may hold, and has to hold afterwards: a host that is registered and was revoked before, and
-    /// from the second on what it told, its item, a job, an alert and a user.
+    /// from the second on what it told, its item, a job, an alert and a user, from the third on a workflow.
     const CONTENT: [&str; STEPS.len()] = [
         "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
          INSERT INTO certificate VALUES (1, 7, '01', x'a0', x'bb', 1, 2);
@@ -66,10 +67,25 @@ mod tests {
          INSERT INTO alert VALUES (1, 'host/u/clock', 1, NULL, 9, NULL);
          INSERT INTO delivery VALUES ('mail', 9, NULL, 2, 1, 'away');
          INSERT INTO user (id, name, role, password, made) VALUES (1, 'anna', 'operator', 'p', 1);",
+        "INSERT INTO host VALUES (7, 'u', 'master-target', 'mt01', NULL, 'm', '9.4.0', '10.0.0.5', 1, NULL);
+         INSERT INTO certificate VALUES (1, 7, '01', x'a0', x'bb', 1, 7776000000000001, 2);
+         INSERT INTO certificate VALUES (2, 7, '02', x'aa', x'bb', 3, 7776000000000003, NULL);
+         INSERT INTO report VALUES (7, 1, 1, '{}');
+         INSERT INTO item_group VALUES (2, 'shop');
+         INSERT INTO item VALUES (5, 7, 'web01', 'protected', 'info', 4, 1, NULL, 1, 2, 1);
+         INSERT INTO item_status VALUES (5, '{}', '[]');
+         INSERT INTO job VALUES (2, 'w', 7, 5, '{\"workflow\":\"commit\"}', 'queued', 1, 'anna', NULL, NULL, NULL,
+                                 NULL, '[]', NULL, NULL);
+         INSERT INTO job VALUES (3, 'j', 7, 5, '{\"kind\":\"check\"}', 'queued', 1, 'anna', NULL, NULL, NULL, NULL,
+                                 NULL, 2, 0);
+         INSERT INTO event VALUES (9, 1, 'warning', 'clock', 'mt01', 'a', 'b', 'c', 7, 5);
+         INSERT INTO alert VALUES (1, 'host/u/clock', 1, NULL, 9, NULL);
+         INSERT INTO delivery VALUES ('mail', 9, NULL, 2, 1, 'away');
+         INSERT INTO user (id, name, role, password, made) VALUES (1, 'anna', 'operator', 'p', 1);",
     ];
 
     /// What is asked, with what must come of it, from the schema of this number on.
-    const KEPT: [(usize, &str, &str); 7] = [
+    const KEPT: [(usize, &str, &str); 9] = [
         (1, "SELECT name FROM host JOIN certificate ON host = host.id WHERE fingerprint = x'aa'", "mt01"),
         (
             1,
@@ -82,10 +98,16 @@ mod tests {
              JOIN item_group ON item_group = item_group.id JOIN item_status ON item = item.id",
             "mt01web01shop{}",
         ),
-        (2, "SELECT name || uuid || job.state FROM job JOIN item ON item = item.id", "web01jqueued"),
+        (
+            2,
+            "SELECT name || uuid || job.state FROM job JOIN item ON item = item.id WHERE plan IS NULL",
+            "web01jqueued",
+        ),
         (2, "SELECT key || what FROM alert JOIN event ON event = event.id", "host/u/clocka"),
         (2, "SELECT channel || event || why FROM delivery", "mail9away"),
         (2, "SELECT name || role FROM user", "annaoperator"),
+        (3, "SELECT a.uuid || b.uuid || b.step || a.plan FROM job b JOIN job a ON a.id = b.parent", "wj0[]"),
+        (3, "SELECT name || follows FROM item", "web011"),
     ];
 
     #[test]
@@ -107,7 +129,8 @@ mod tests {
     fn a_step_that_fails_leaves_everything_as_it_was() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, &STEPS).unwrap();
-        let steps = [STEPS[0], STEPS[1], "CREATE TABLE half (a INTEGER); nonsense"];
+        let broken = "CREATE TABLE half (a INTEGER); nonsense";
+        let steps: Vec<&str> = STEPS.into_iter().chain([broken]).collect();
         assert!(migrate(&mut connection, &steps).is_err());
         let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, STEPS.len());
@@ -120,6 +143,7 @@ mod tests {
         let path = folder.path().join("store.sqlite");
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = format!("{:#}", open(&path).unwrap_err());
-        assert!(error.contains("newer mt-configserver (schema 99; this one knows 2)"), "{error}");
+        let said = format!("newer mt-configserver (schema 99; this one knows {})", STEPS.len());
+        assert!(error.contains(&said), "{error}");
     }
 }

@@ -52,26 +52,10 @@ pub(crate) fn register(connection: &Connection, kind: HostKind, number: u8) -> K
 
 pub(crate) fn status(name: &str, state: ItemState) -> ItemStatus {
     ItemStatus {
-        name: name.into(),
-        state,
-        detail: None,
-        peer: None,
-        progress: None,
-        seconds_left: None,
         protected_until: Some(NOW - 5 * SECOND),
-        newest_point: None,
-        oldest_point: None,
-        journal_bytes: 0,
-        journal_bytes_per_second: 0,
-        min_journal_bytes: 0,
-        max_journal_bytes: None,
         window_wanted: 86_400 * SECOND,
-        window_projected: None,
-        received_bytes: 0,
         bytes_per_second: 100,
-        disks: Vec::new(),
-        alerts: Vec::new(),
-        start: None,
+        ..ItemStatus::new(name, state)
     }
 }
 
@@ -96,6 +80,7 @@ pub(crate) fn heartbeat(host: Host, items: Vec<ItemReport>) -> Heartbeat {
         datastores: Vec::new(),
         retention: None,
         items,
+        data_port: None,
         protection: None,
     }
 }

@@ -37,7 +37,17 @@ impl Embedder for Machine {
         };
         let (disks, datastores, items) = (Vec::new(), Vec::new(), Vec::new());
         let time = crate::support::now();
-        Heartbeat { host, time, health, disks, datastores, retention: None, items, protection: None }
+        Heartbeat {
+            host,
+            time,
+            health,
+            disks,
+            datastores,
+            data_port: None,
+            retention: None,
+            items,
+            protection: None,
+        }
     }
 
     fn answered(&self, _sent: &Heartbeat, _reply: &HeartbeatReply) {

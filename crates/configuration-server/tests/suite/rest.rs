@@ -54,7 +54,7 @@ fn status(name: &str, state: &str) -> Value {
     json!({
         "name": name, "state": state, "detail": "as it should be", "peer": "10.0.0.9:40000",
         "progress": {"work": "initial-sync", "done": 1 << 20, "total": 1 << 30}, "seconds_left": 60,
-        "protected_until": now, "newest_point": point, "oldest_point": point, "journal_bytes": 4096,
+        "protected_until": now, "newest_point": point, "oldest_point": point, "holds_point": 417, "journal_bytes": 4096,
         "journal_bytes_per_second": 100, "min_journal_bytes": 1 << 26, "max_journal_bytes": 1 << 30,
         "window_wanted": 86_400_000_000_000u64, "window_projected": 86_400_000_000_000u64,
         "received_bytes": 1 << 20, "bytes_per_second": 100,
@@ -83,7 +83,10 @@ fn heartbeat(host: &Host, items: &[&str]) -> Value {
                 "available_bytes": null, "journal_bytes_per_second": 100, "full_in_seconds": 4000, "alerts": []});
         }
         _ => {
-            heartbeat["protection"] = json!({"item": "web01", "target": "10.0.0.5:9443", "state": "protected",
+            let protects = host.name.starts_with("mt02");
+            heartbeat["protection"] = json!({"item": if protects { "web01" } else { "" },
+                "target": if protects { "10.0.0.5:9443" } else { "" }, "state": "serving",
+                "disks": [{"id": "disk0", "size": 1 << 30}, {"id": "disk1", "size": 1 << 30}],
                 "backlog_bytes": 0, "bytes_per_second": 100, "alerts": []});
         }
     }
@@ -91,8 +94,8 @@ fn heartbeat(host: &Host, items: &[&str]) -> Value {
 }
 
 /// What a site has: hosts of both kinds that tell of themselves, one that never did and one that is revoked, items,
-/// policies, groups, jobs. Gives the ids of a master target and a source agent.
-fn furnish(cs: &ConfigurationServer, machines: &Path) -> (String, String) {
+/// policies, groups, jobs. Gives the ids of a master target, a source agent, and one that protects nothing.
+fn furnish(cs: &ConfigurationServer, machines: &Path) -> (String, String, String) {
     let administrator = Program::of_user(cs, "ann");
     let mut ids = Vec::new();
     for number in 1..=6 {
@@ -117,12 +120,17 @@ fn furnish(cs: &ConfigurationServer, machines: &Path) -> (String, String) {
     assert_eq!(items["total"], 3);
     let change = json!({"policy": gold["id"], "group": shop["id"]});
     administrator.ask("PATCH", &format!("/api/v1/items/{}", items["entries"][0]["id"]), Some(&change));
+    // Two that share the point which both tell of.
+    let change = json!({"group": shop["id"]});
+    administrator.ask("PATCH", &format!("/api/v1/items/{}", items["entries"][1]["id"]), Some(&change));
+    let shared = administrator.ask("GET", &format!("/api/v1/groups/{}/points", shop["id"]), None);
+    assert_eq!((&shared["total"], &shared["entries"][0]["name"]), (&json!(1), &json!("nightly")));
     for job in [json!({"kind": "check"}), json!({"kind": "resync", "item": "web01"})] {
         let order = json!({"host": ids[0], "job": job});
         let ordered = administrator.ask("POST", "/api/v1/jobs", Some(&order));
         assert_eq!(ordered["state"], "queued");
     }
-    (ids[0].clone(), ids[1].clone())
+    (ids[0].clone(), ids[1].clone(), ids[3].clone())
 }
 
 /// Closes each object that says which fields it has.
@@ -139,8 +147,22 @@ fn close(value: &mut Value) {
     }
 }
 
+/// An item that no master target has yet.
+fn new_item() -> Value {
+    let new = json!({"kind": "new", "folder": "/vmfs/web03", "format": "vmfs-thin", "adapter": "lsilogic"});
+    json!({
+        "name": "web03",
+        "source": "web03.example",
+        "policy": {"window_seconds": 86400, "rpo_threshold_seconds": 900},
+        "disks": [
+            {"id": "disk0", "size": 1 << 30, "target": {"kind": "existing", "target": "/vmfs/web03.vmdk"}},
+            {"id": "disk1", "size": 1 << 30, "target": new}
+        ]
+    })
+}
+
 /// The document as the server tells it, with every object closed, and orders that this site can carry out.
-fn document(cs: &ConfigurationServer, target: &str, source: &str) -> Value {
+fn document(cs: &ConfigurationServer, target: &str, source: &str, free: &str) -> Value {
     let mut document = Program::of_user(cs, "bob").ask("GET", "/api/v1/openapi.json", None);
     close(&mut document);
     let orders = [
@@ -152,13 +174,42 @@ fn document(cs: &ConfigurationServer, target: &str, source: &str) -> Value {
         (target, json!({"kind": "failover", "item": "db02", "point": "417"})),
         (target, json!({"kind": "cancel-failover", "item": "db02"})),
         (target, json!({"kind": "commit", "item": "db02"})),
+        (target, json!({"kind": "protect", "item": new_item()})),
+        (target, json!({"kind": "release", "item": "db02"})),
         (source, json!({"kind": "bookmark", "name": "before the upgrade", "application_consistent": false})),
+        (source, json!({"kind": "replicate", "item": "web03", "target": "mt01.example:9443"})),
+        (source, json!({"kind": "quiesce", "bookmark": "the last"})),
+        (source, json!({"kind": "unquiesce"})),
+        (source, json!({"kind": "stop-replicating"})),
     ];
     let examples = orders.iter().enumerate().map(|(number, (host, job))| {
         (format!("order{number}"), json!({"value": {"host": host, "job": job}}))
     });
     let content =
         &mut document["paths"]["/api/v1/jobs"]["post"]["requestBody"]["content"]["application/json"];
+    content["examples"] = Value::Object(examples.collect());
+    // One item has a source; the others have none at hand, which is refused.
+    let items = Program::of_user(cs, "bob").ask("GET", &format!("/api/v1/items?host={target}"), None);
+    let item = |number: usize| items["entries"][number]["id"].clone();
+    let groups = Program::of_user(cs, "bob").ask("GET", "/api/v1/groups", None);
+    let group = groups["entries"][0]["id"].clone();
+    let workflows = [
+        json!({"workflow": "group-failover", "group": group, "bookmark": "nightly"}),
+        json!({"workflow": "group-bookmark", "group": group, "name": "weekly", "application_consistent": true}),
+        json!({"workflow": "group-planned-failover", "group": group}),
+        json!({"workflow": "group-cancel-failover", "group": group}),
+        json!({"workflow": "group-commit", "group": group}),
+        json!({"workflow": "planned-failover", "item": item(2)}),
+        json!({"workflow": "commit", "item": item(2)}),
+        json!({"workflow": "cancel-failover", "item": item(1)}),
+        json!({"workflow": "reprotect", "source": free, "target": target, "name": "web04", "policy": 1,
+            "disks": new_item()["disks"].as_array().unwrap().iter()
+                .map(|disk| json!({"id": disk["id"], "target": disk["target"]})).collect::<Vec<_>>()}),
+    ];
+    let examples = workflows.iter().enumerate();
+    let examples = examples.map(|(number, body)| (format!("workflow{number}"), json!({"value": body})));
+    let content =
+        &mut document["paths"]["/api/v1/workflows"]["post"]["requestBody"]["content"]["application/json"];
     content["examples"] = Value::Object(examples.collect());
     let jobs = Program::of_user(cs, "bob").ask("GET", "/api/v1/jobs", None);
     let job = |number: usize| jobs["entries"][number]["id"].clone();
@@ -182,8 +233,10 @@ fn try_everything(cs: &ConfigurationServer, document: &Path, token: &str, more: 
     command.args(["--config-file", CONFIGURATION, "run"]).arg(document).args(["--url", &cs.url()]);
     command.arg("--tls-verify").arg(cs.state.join(AUTHORITY));
     command.args(["--header", &format!("Authorization: Bearer {token}"), "--seed", &SEED.to_string()]);
-    // The server closes a connection that says nothing for a while, as on a machine that has other things to do.
-    command.args(["--request-retries", "3", "--no-color", "--warnings", "off"]).args(more);
+    // It may think longer about what to try next than the server keeps a connection that says nothing, and takes it for a
+    // finding when one is closed as it says something.
+    command.args(["--header", "Connection: close", "--request-retries", "3"]);
+    command.args(["--no-color", "--warnings", "off"]).args(more);
     command.current_dir(document.parent().unwrap());
     println!("schemathesis, seed {SEED}");
     let output = command.output().unwrap();
@@ -202,9 +255,9 @@ fn schemathesis_finds_nothing() {
     let cs = ConfigurationServer::configured(state.path(), 0, Environment::host(), names);
     add_user(&cs, "ann", "administrator");
     add_user(&cs, "bob", "reader");
-    let (target, source) = furnish(&cs, machines.path());
+    let (target, source, free) = furnish(&cs, machines.path());
     let file = site.path().join("openapi.json");
-    fs::write(&file, document(&cs, &target, &source).to_string()).unwrap();
+    fs::write(&file, document(&cs, &target, &source, &free).to_string()).unwrap();
     let (administrator, reader) = (Program::of_user(&cs, "ann"), Program::of_user(&cs, "bob"));
     // A reader changes nothing, so everything is still there for the administrator afterwards.
     let before = administrator.ask("GET", "/api/v1/overview", None);

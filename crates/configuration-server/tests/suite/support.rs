@@ -187,6 +187,12 @@ impl Portal {
         Ok(answered(request.header("authorization", format!("Bearer {token}")).send_json(body)?))
     }
 
+    /// The same, to change what is there.
+    pub(crate) fn patch(&self, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let request = self.agent.patch(format!("{}{path}", self.base));
+        answered(request.header("authorization", format!("Bearer {token}")).send_json(body).unwrap())
+    }
+
     pub(crate) fn who(&self, token: &str) -> (u16, Value) {
         self.get("/api/v1/session", token)
     }

@@ -2,7 +2,9 @@
 //!
 //! The limits stand here once, for the server that refuses what is beyond them and for the host that leaves it out.
 
-use super::{Datastore, Heartbeat, HostDisk, ItemReport, JobReport, JobStep, JobsRequest, Protection};
+use super::{
+    Datastore, Heartbeat, HostDisk, ItemPolicy, ItemReport, JobReport, JobStep, JobsRequest, Protection,
+};
 use crate::local::Failure;
 use crate::point::Point;
 use crate::registration::HostKind;
@@ -22,7 +24,7 @@ pub(super) const MAX_ALERTS: usize = 32;
 /// Jobs that a host may say it is at.
 const MAX_RUNNING: usize = 256;
 
-type Checked = Result<(), String>;
+pub(super) type Checked = Result<(), String>;
 
 impl Heartbeat {
     /// Refuses what is too long or has another form, apart from its host, which has a check of its own.
@@ -43,7 +45,7 @@ impl Heartbeat {
         if !is_target && (retention.is_some() || !items.is_empty()) {
             return Err("retention and items: only a master target has them".into());
         }
-        if is_target && protection.is_some() {
+        if host.kind != HostKind::SourceAgent && protection.is_some() {
             return Err("protection: only a source agent has it".into());
         }
         retention.iter().try_for_each(self::retention).map_err(|why| format!("retention: {why}"))?;
@@ -111,8 +113,14 @@ fn retention(retention: &RetentionStatus) -> Checked {
 }
 
 fn protection(protection: &Protection) -> Checked {
-    name("item", &protection.item)?;
+    if protection.item.is_empty() != protection.target.is_empty() {
+        return Err("item and target: an agent has both, or is not assigned and has neither".into());
+    }
+    if !protection.item.is_empty() {
+        name("item", &protection.item)?;
+    }
     text("target", Some(&protection.target))?;
+    each("disks", &protection.disks, MAX_ITEM_DISKS, |disk| name("id", &disk.id))?;
     text("state", Some(&protection.state))?;
     each("alerts", &protection.alerts, MAX_ALERTS, alert)
 }
@@ -126,6 +134,7 @@ fn item(report: &ItemReport) -> Checked {
 }
 
 fn status(status: &ItemStatus) -> Checked {
+    status.policy.iter().try_for_each(ItemPolicy::check)?;
     text("detail", status.detail.as_deref())?;
     text("peer", status.peer.as_deref())?;
     status.newest_point.iter().chain(&status.oldest_point).try_for_each(point)?;
@@ -150,7 +159,7 @@ fn alert(alert: &Alert) -> Checked {
 }
 
 /// Checks each of several, of which there may be so many.
-fn each<T>(field: &str, all: &[T], limit: usize, check: impl Fn(&T) -> Checked) -> Checked {
+pub(super) fn each<T>(field: &str, all: &[T], limit: usize, check: impl Fn(&T) -> Checked) -> Checked {
     if all.len() > limit {
         return Err(format!("{field}: {} are more than the {limit} allowed", all.len()));
     }
@@ -159,13 +168,13 @@ fn each<T>(field: &str, all: &[T], limit: usize, check: impl Fn(&T) -> Checked) 
     })
 }
 
-fn name(field: &str, value: &str) -> Checked {
+pub(super) fn name(field: &str, value: &str) -> Checked {
     let good = !value.is_empty() && value.len() <= MAX_NAME && !value.contains(char::is_control);
     good.then_some(())
         .ok_or_else(|| format!("{field} must have from 1 to {MAX_NAME} bytes and no control characters"))
 }
 
-fn text(field: &str, value: Option<&str>) -> Checked {
+pub(super) fn text(field: &str, value: Option<&str>) -> Checked {
     let good = value.is_none_or(|value| value.len() <= MAX_TEXT);
     good.then_some(()).ok_or_else(|| format!("{field} is longer than {MAX_TEXT} bytes"))
 }

@@ -31,8 +31,12 @@ impl Heartbeat {
         self.items.truncate(MAX_ITEMS);
         self.items.iter_mut().for_each(item);
         if let Some(protection) = &mut self.protection {
-            name(&mut protection.item);
+            if !protection.item.is_empty() {
+                name(&mut protection.item);
+            }
             text(&mut protection.target);
+            protection.disks.truncate(MAX_ITEM_DISKS);
+            protection.disks.iter_mut().for_each(|disk| name(&mut disk.id));
             text(&mut protection.state);
             alerts(&mut protection.alerts);
         }
@@ -59,6 +63,7 @@ fn status(status: &mut ItemStatus) {
     name(&mut status.name);
     status.detail.iter_mut().for_each(text);
     status.peer.iter_mut().for_each(text);
+    status.policy = status.policy.filter(|policy| policy.check().is_ok());
     status.newest_point.iter_mut().chain(&mut status.oldest_point).for_each(point);
     status.disks.truncate(MAX_ITEM_DISKS);
     for disk in &mut status.disks {
@@ -108,6 +113,8 @@ fn cut(value: &mut String, bytes: usize) {
 mod tests {
     use super::*;
     use crate::agent::tests::example;
+    use crate::agent::{ProtectedDisk, Protection};
+    use crate::registration::HostKind;
     use serde_json::Value;
 
     #[test]
@@ -148,15 +155,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_source_agent_tells_is_fitted_too() {
+        let disk = ProtectedDisk { id: "ä".repeat(200), size: 1 };
+        let protection = Protection {
+            item: String::new(),
+            target: String::new(),
+            disks: vec![disk; MAX_ITEM_DISKS + 1],
+            state: "x".repeat(5000),
+            ..Protection::default()
+        };
+        let mut heartbeat = Heartbeat { items: Vec::new(), protection: Some(protection), ..example() };
+        heartbeat.host.kind = HostKind::SourceAgent;
+        assert!(heartbeat.check().is_err());
+        heartbeat.fit();
+        heartbeat.check().unwrap();
+        assert_eq!(heartbeat.protection.unwrap().item, "", "one that is not assigned stays so");
+    }
+
+    #[test]
     fn what_was_fitted_passes_the_check() {
         let mut value = serde_json::to_value(example()).unwrap();
         overdone(&mut value, "");
         let mut heartbeat: Heartbeat = serde_json::from_value(value).unwrap();
         heartbeat.health.busy_percent = f64::NAN;
         heartbeat.health.load[2] = -1.0;
+        heartbeat.items[0].status.policy.as_mut().unwrap().application_consistent_every_seconds =
+            Some(u64::MAX);
         assert!(heartbeat.check().is_err());
         heartbeat.fit();
         heartbeat.check().unwrap();
+        assert_eq!(heartbeat.items[0].status.policy, None, "it is no policy");
         let before = example();
         let mut after = before.clone();
         after.fit();

@@ -1,5 +1,6 @@
 //! How a host is, and what it has.
 
+use super::ItemPolicy;
 use crate::point::Point;
 use crate::registration::{Hex, Host};
 use crate::status::{Alert, ItemStatus, RetentionStatus};
@@ -23,6 +24,9 @@ pub struct Heartbeat {
     /// Folders in which it may keep replicas as VMDK files, with the file systems that they are on.
     #[serde(default)]
     pub datastores: Vec<Datastore>,
+    /// The port at which a master target takes change streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_port: Option<u16>,
     /// The retention volume of a master target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionStatus>,
@@ -65,8 +69,13 @@ pub struct HostDisk {
     pub size: u64,
     /// Paths that lead to it.
     pub paths: u32,
-    /// What it is used for, in words, such as `target of web01` or `retention volume`.
+    /// What it is used for, in words, such as `target of web01`, `retention volume` or [`HostDisk::FREE`].
     pub used_for: String,
+}
+
+impl HostDisk {
+    /// What is told of a disk that nothing uses.
+    pub const FREE: &str = "free";
 }
 
 /// A folder for replicas.
@@ -101,21 +110,40 @@ impl ItemReport {
 }
 
 /// What a source agent does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protection {
-    /// The item at the master target.
+    /// The item at the master target; empty while the agent is not assigned to one.
     pub item: String,
-    /// Address of the master target.
+    /// Host and port of the master target; empty likewise.
     pub target: String,
+    /// The disks of the item, or that an item of this agent would have, in their order.
+    #[serde(default)]
+    pub disks: Vec<ProtectedDisk>,
+    /// The disks are at rest: everything that would change them is refused.
+    #[serde(default)]
+    pub quiesced: bool,
     /// What it is doing, in words.
     pub state: String,
     /// Bytes that changed and are not yet at the master target.
     pub backlog_bytes: u64,
+    /// Seconds until they are there, at the rate of the last minutes in which there were any; `None` when that is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_seconds: Option<u64>,
     /// Bytes sent a second, over the last few seconds.
     pub bytes_per_second: u64,
     /// What needs attention.
     #[serde(default)]
     pub alerts: Vec<Alert>,
+}
+
+/// A disk that a source agent serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectedDisk {
+    /// Its id in the change stream.
+    pub id: String,
+    /// Size in bytes.
+    pub size: u64,
 }
 
 /// The configuration server's answer.
@@ -130,4 +158,20 @@ pub struct HeartbeatReply {
     /// SHA-256 of each certificate that was revoked and has not expired: a master target lets no source in by it.
     #[serde(default)]
     pub revoked: Vec<Hex>,
+    /// What a master target's items are to follow; those that are not here keep the policy they have.
+    #[serde(default)]
+    pub policies: Vec<GivenPolicy>,
+    /// Seconds from one application-consistent recovery point to the next that a source agent is to set, 0 for none;
+    /// `None` when nothing is known of its item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application_consistent_every_seconds: Option<u64>,
+}
+
+/// The policy that the configuration server gives an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenPolicy {
+    /// The item, by its name.
+    pub item: String,
+    /// What it is to follow.
+    pub policy: ItemPolicy,
 }

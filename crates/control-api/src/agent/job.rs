@@ -1,8 +1,9 @@
 //! Jobs: orders of the configuration server to a host.
 
+use super::item_order::ItemOrder;
 use crate::local::{Failure, Progress};
 use crate::point::PointSelector;
-use crate::registration::Host;
+use crate::registration::{Host, HostKind};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +19,17 @@ pub enum JobKind {
     Bookmark {
         /// Its name.
         name: String,
+        /// Bring the applications to rest by the agent's hooks.
+        application_consistent: bool,
+    },
+    /// A source agent sets a bookmark that the items of a group share: at one moment with the other members of the meeting.
+    GroupBookmark {
+        /// What its name begins with; the round of the meeting in which it is set follows.
+        name: String,
+        /// Name of the group.
+        group: String,
+        /// Id of the meeting.
+        meeting: String,
         /// Bring the applications to rest by the agent's hooks.
         application_consistent: bool,
     },
@@ -63,9 +75,66 @@ pub enum JobKind {
         /// The item.
         item: String,
     },
+    /// A master target takes an item.
+    Protect {
+        /// The item.
+        item: ItemOrder,
+    },
+    /// It lets go of an item: its disks stay as they are, its recovery points go.
+    Release {
+        /// The item.
+        item: String,
+    },
+    /// A source agent replicates its disks to a master target from now on; to another one than before, or as another
+    /// item, all that was replicated is compared anew.
+    Replicate {
+        /// What the master target calls them.
+        item: String,
+        /// Host and port of the master target.
+        target: String,
+        /// Name that the master target's certificate is for; the host of `target` when missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server_name: Option<String>,
+    },
+    /// A source agent forgets where it replicated to, and goes on serving its disks.
+    StopReplicating,
+    /// A source agent brings its disks to rest for a planned failover: nothing is written any more, and the master target
+    /// has everything, with this bookmark at its end.
+    Quiesce {
+        /// Name of the bookmark.
+        bookmark: String,
+    },
+    /// A source agent lets its disks be written to again.
+    Unquiesce,
 }
 
 impl JobKind {
+    /// Which kind of host does it.
+    pub fn done_by(&self) -> HostKind {
+        match self {
+            JobKind::Bookmark { .. }
+            | JobKind::GroupBookmark { .. }
+            | JobKind::Replicate { .. }
+            | JobKind::StopReplicating
+            | JobKind::Quiesce { .. }
+            | JobKind::Unquiesce => HostKind::SourceAgent,
+            _ => HostKind::MasterTarget,
+        }
+    }
+
+    /// The names in it, of which none may be empty or have control characters.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            JobKind::Bookmark { name, .. }
+            | JobKind::GroupBookmark { name, .. }
+            | JobKind::Quiesce { bookmark: name } => vec![name],
+            JobKind::Replicate { item, target, server_name } => {
+                [item, target].into_iter().chain(server_name).map(String::as_str).collect()
+            }
+            other => other.item().into_iter().collect(),
+        }
+    }
+
     /// What people call it.
     pub fn title(&self) -> String {
         match self {
@@ -74,27 +143,49 @@ impl JobKind {
             JobKind::Bookmark { name, application_consistent: true } => {
                 format!("application-consistent bookmark {name}")
             }
+            JobKind::GroupBookmark { name, group, application_consistent: false, .. } => {
+                format!("bookmark {name} of group {group}")
+            }
+            JobKind::GroupBookmark { name, group, application_consistent: true, .. } => {
+                format!("application-consistent bookmark {name} of group {group}")
+            }
             JobKind::Resync { item } => format!("resync {item}"),
             JobKind::Resume { item } => format!("resume {item}"),
-            JobKind::TestFailoverStart { item, point } => format!("test failover of {item} to {point}"),
+            JobKind::TestFailoverStart { item, point } => {
+                format!("test failover of {item} to {}", in_words(point))
+            }
             JobKind::TestFailoverStop { item, id } => format!("end test failover {id} of {item}"),
-            JobKind::Failover { item, point } => format!("fail over {item} to {point}"),
+            JobKind::Failover { item, point } => format!("fail over {item} to {}", in_words(point)),
             JobKind::CancelFailover { item } => format!("cancel the failover of {item}"),
             JobKind::Commit { item } => format!("commit the failover of {item}"),
+            JobKind::Protect { item } => format!("protect {}", item.name),
+            JobKind::Release { item } => format!("release {item}"),
+            JobKind::Replicate { item, target, .. } => format!("replicate to {target} as {item}"),
+            JobKind::StopReplicating => "stop replicating".to_owned(),
+            JobKind::Quiesce { bookmark } => format!("quiesce with bookmark {bookmark}"),
+            JobKind::Unquiesce => "unquiesce".to_owned(),
         }
     }
 
     /// The item of a master target that it is about.
     pub fn item(&self) -> Option<&str> {
         match self {
-            JobKind::Check | JobKind::Bookmark { .. } => None,
+            JobKind::Check
+            | JobKind::Bookmark { .. }
+            | JobKind::GroupBookmark { .. }
+            | JobKind::Replicate { .. }
+            | JobKind::StopReplicating
+            | JobKind::Quiesce { .. }
+            | JobKind::Unquiesce => None,
             JobKind::Resync { item }
             | JobKind::Resume { item }
             | JobKind::TestFailoverStart { item, .. }
             | JobKind::TestFailoverStop { item, .. }
             | JobKind::Failover { item, .. }
             | JobKind::CancelFailover { item }
-            | JobKind::Commit { item } => Some(item),
+            | JobKind::Commit { item }
+            | JobKind::Release { item } => Some(item),
+            JobKind::Protect { item } => Some(&item.name),
         }
     }
 
@@ -105,6 +196,29 @@ impl JobKind {
             _ => None,
         }
     }
+}
+
+/// A recovery point in a title: a bare number would say nothing.
+fn in_words(point: &PointSelector) -> String {
+    match point {
+        PointSelector::Number(number) => format!("recovery point {number}"),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a text is a host (a name, an IPv4 address, an IPv6 address in brackets) and a port, at most 255 bytes.
+pub fn is_target(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let (host, more): (&str, &[u8]) = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) if !address.contains(|c: char| c.is_ascii_alphabetic() && !c.is_ascii_hexdigit()) => {
+            (address, b":.")
+        }
+        _ => (host, b".-_"),
+    };
+    let good =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte));
+    let canonical = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    good && text.len() <= 255 && canonical && port.parse::<u16>().is_ok()
 }
 
 /// Where a job stands.
@@ -251,7 +365,7 @@ pub struct JobReport {
 
 impl JobReport {
     /// Steps that a report may have.
-    pub const MAX_STEPS: usize = 50;
+    pub const MAX_STEPS: usize = 100;
 }
 
 /// Tells what becomes of a job.

@@ -23,20 +23,26 @@ pub enum HostKind {
     MasterTarget,
     /// It is a protected machine.
     SourceAgent,
+    /// It relays change streams.
+    ProcessServer,
 }
 
 impl HostKind {
+    /// All there are.
+    pub const ALL: [HostKind; 3] = [HostKind::MasterTarget, HostKind::SourceAgent, HostKind::ProcessServer];
+
     /// As it stands in JSON.
     pub fn id(self) -> &'static str {
         match self {
             HostKind::MasterTarget => "master-target",
             HostKind::SourceAgent => "source-agent",
+            HostKind::ProcessServer => "process-server",
         }
     }
 
     /// The kind that [`HostKind::id`] calls so.
     pub fn parse(text: &str) -> Option<HostKind> {
-        [HostKind::MasterTarget, HostKind::SourceAgent].into_iter().find(|kind| kind.id() == text)
+        HostKind::ALL.into_iter().find(|kind| kind.id() == text)
     }
 }
 
@@ -45,6 +51,7 @@ impl fmt::Display for HostKind {
         f.pad(match self {
             HostKind::MasterTarget => "master target",
             HostKind::SourceAgent => "source agent",
+            HostKind::ProcessServer => "process server",
         })
     }
 }
@@ -175,7 +182,7 @@ mod tests {
 
     #[test]
     fn kinds_have_names() {
-        for kind in [HostKind::MasterTarget, HostKind::SourceAgent] {
+        for kind in HostKind::ALL {
             assert_eq!(HostKind::parse(kind.id()), Some(kind));
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.id()));
         }

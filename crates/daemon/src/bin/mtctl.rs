@@ -1,8 +1,7 @@
 //! `mtctl`: see [`daemon::mtctl`].
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(daemon::mtctl::run(&daemon::mtctl::Arguments::parse()) as u8)
+    ExitCode::from(daemon::mtctl::run(&manual::arguments()) as u8)
 }

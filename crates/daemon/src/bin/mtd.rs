@@ -3,7 +3,6 @@
 use clap::Parser;
 use daemon::config::{Config, DEFAULT_PATH};
 use nix::sys::stat::{Mode, umask};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 /// Receives the change streams of machines, applies them to their replicas and keeps every recovery point of the
 /// retention window.
 #[derive(Debug, Parser)]
-#[command(name = "mtd", version)]
+#[command(name = "mtd", version, long_version = long_version())]
 struct Arguments {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
@@ -21,8 +20,13 @@ struct Arguments {
     check: bool,
 }
 
+/// What packages are made by, too.
+fn long_version() -> &'static str {
+    format!("{}\nstate format {}", env!("CARGO_PKG_VERSION"), daemon::STATE_FORMAT).leak()
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = manual::arguments();
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => {
@@ -31,17 +35,22 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
+        for unreadable in &config.unreadable {
+            eprintln!("mtd: item {} is left alone: {}", unreadable.item, unreadable.error);
+        }
         println!("{}: {} items, nothing wrong", arguments.config.display(), config.items.len());
         return ExitCode::SUCCESS;
     }
     // Replicas, journals and sockets are nobody else's business.
     umask(Mode::from_bits_truncate(0o077));
-    start_log(&config.log);
+    service::start_log("mtd", &config.log);
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            // Neither does a state get better by itself that a later version wrote.
+            let is_newer = matches!(error.downcast_ref(), Some(daemon::StateError::Newer { .. }));
+            if is_newer { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -57,16 +66,4 @@ fn run(config: Config) -> anyhow::Result<()> {
     // A disk that does not answer, or the check of a volume, is not waited for: everything else is closed.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
-}
-
-/// The journal of systemd adds the time by itself.
-fn start_log(filter: &str) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => log.without_time().init(),
-        None => log.init(),
-    }
 }

@@ -6,12 +6,15 @@
 
 mod policy;
 mod reader;
+pub(crate) mod taken;
 mod units;
 
+pub(crate) use policy::AMOUNT;
 pub use policy::{Amount, ApplicationConsistent, Policy};
 pub use reader::ConfigError;
 pub use registration::server::Server;
-pub(crate) use units::nearest;
+pub use taken::Unreadable;
+pub(crate) use units::{duration, nearest, size};
 
 use reader::{Found, Section, Source};
 use registration::server::valid_address;
@@ -61,14 +64,20 @@ pub struct Config {
     pub tls: Tls,
     /// The retention volume.
     pub retention: Retention,
+    /// The folder that is proposed for new replicas.
+    pub replicas: Option<PathBuf>,
     /// What a peer may take.
     pub limits: Limits,
     /// The configuration server, once this machine has one.
     pub configuration_server: Option<Server>,
     /// The process server, if changes come through one.
     pub process_server: Option<Server>,
-    /// The replicated items.
+    /// The policy of items that say nothing else.
+    pub standard: Policy,
+    /// The replicated items: those of this file, then those that were taken while the daemon ran.
     pub items: Vec<Item>,
+    /// Items that were taken and whose files cannot be used.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Certificate files, in PEM.
@@ -117,6 +126,8 @@ pub struct Item {
     pub policy: Policy,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Whether it was taken while the daemon ran, so that it stands in a file of its own.
+    pub taken: bool,
 }
 
 /// A disk of an item.
@@ -153,7 +164,7 @@ fn replica_formats() -> impl Iterator<Item = vmdk::Format> {
 type Result<T> = std::result::Result<T, ConfigError>;
 
 impl Config {
-    /// Reads and checks the file at `path`.
+    /// Reads and checks the file at `path`, and the items that were taken beside it.
     pub fn load(path: &Path) -> Result<Config> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
@@ -161,7 +172,9 @@ impl Config {
             line: None,
             message: format!("cannot read the configuration: {error}; name another file with --config"),
         })?;
-        Config::parse(&file, &text)
+        let mut config = Config::parse(&file, &text)?;
+        config.add_taken();
+        Ok(config)
     }
 
     /// Reads and checks `text`, calling it `file` in messages.
@@ -173,7 +186,7 @@ impl Config {
         let mut root = Section::root(&source, document.get_ref());
         let (listen, socket) = (listen(&mut root)?, root.path_or("socket", Some(DEFAULT_SOCKET))?);
         let state_folder = root.path_or("state_folder", Some(DEFAULT_STATE))?;
-        let config = Config {
+        let mut config = Config {
             file: PathBuf::from(file),
             listen,
             socket,
@@ -181,11 +194,16 @@ impl Config {
             tls: tls(root.table("tls")?, &state_folder)?,
             state_folder,
             retention: retention(root.table("retention")?)?,
+            replicas: replicas(root.table("replicas")?)?,
             limits: limits(root.table("limits")?)?,
             configuration_server: server(root.table("configuration_server")?, CONTROL_PORT)?,
             process_server: server(root.table("process_server")?, DATA_PORT)?,
-            items: items(&mut root)?,
+            standard: Policy::standard(),
+            items: Vec::new(),
+            unreadable: Vec::new(),
         };
+        config.standard = Policy::read(root.table("policy")?, &config.standard)?;
+        config.items = items(&mut root, &config.standard)?;
         root.finish()?;
         Ok(config)
     }
@@ -230,6 +248,12 @@ fn retention(mut section: Section<'_>) -> Result<Retention> {
     Ok(retention)
 }
 
+fn replicas(mut section: Section<'_>) -> Result<Option<PathBuf>> {
+    let folder = section.path_if_any("folder")?;
+    section.finish()?;
+    Ok(folder)
+}
+
 fn limits(mut section: Section<'_>) -> Result<Limits> {
     let timeouts = Duration::from_secs(1)..=10 * MINUTE;
     let limits = Limits {
@@ -258,10 +282,9 @@ fn server(mut section: Section<'_>, port: u16) -> Result<Option<Server>> {
     Ok(address.map(|address| Server { address, port }))
 }
 
-fn items(root: &mut Section<'_>) -> Result<Vec<Item>> {
-    let standard = Policy::read(root.table("policy")?, &Policy::standard())?;
+fn items(root: &mut Section<'_>, standard: &Policy) -> Result<Vec<Item>> {
     let mut used = Used::default();
-    let items = root.tables("item")?.into_iter().map(|section| item(section, &standard, &mut used));
+    let items = root.tables("item")?.into_iter().map(|section| item(section, standard, &mut used));
     let items: Vec<Item> = items.collect::<Result<_>>()?;
     policy::check_minima(root, &items)?;
     Ok(items)
@@ -272,6 +295,21 @@ fn items(root: &mut Section<'_>) -> Result<Vec<Item>> {
 struct Used {
     items: HashMap<String, ()>,
     targets: HashMap<PathBuf, String>,
+}
+
+impl Used {
+    /// What these items use.
+    fn by(items: &[Item]) -> Used {
+        let targets = items.iter().flat_map(|item| {
+            item.disks.iter().map(|disk| (disk.target.clone(), disk_name(&disk.id, &item.name)))
+        });
+        let names = items.iter().map(|item| (item.name.clone(), ()));
+        Used { items: names.collect(), targets: targets.collect() }
+    }
+}
+
+fn disk_name(id: &str, item: &str) -> String {
+    format!("disk {id:?} of item {item:?}")
 }
 
 fn item(mut section: Section<'_>, standard: &Policy, used: &mut Used) -> Result<Item> {
@@ -296,7 +334,7 @@ fn item(mut section: Section<'_>, standard: &Policy, used: &mut Used) -> Result<
     let policy = Policy::read(section.table("policy")?, standard)?;
     let disks = disks(&mut section, &name.value, used)?;
     section.finish()?;
-    Ok(Item { name: name.value, source: source.value, policy, disks })
+    Ok(Item { name: name.value, source: source.value, policy, disks, taken: false })
 }
 
 fn disks(section: &mut Section<'_>, item: &str, used: &mut Used) -> Result<Vec<Disk>> {
@@ -329,7 +367,7 @@ fn disk(
         );
     }
     let target = section.path_or("target", None)?;
-    let what = format!("disk {:?} of item {item:?}", id.value);
+    let what = disk_name(&id.value, item);
     if let Some(other) = used.targets.insert(target.clone(), what.clone()) {
         let message =
             format!("{what} and {other} have the same target {}: each needs its own", target.display());

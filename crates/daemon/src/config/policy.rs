@@ -9,6 +9,10 @@ use std::time::Duration;
 /// The least that a journal can be limited to.
 const LEAST_JOURNAL: u64 = 64 * MIB;
 
+/// What can be said of a part of the volume.
+pub(crate) const AMOUNT: &str = "a share of the retention volume such as \"20 %\", or a size of at least 64 MiB such as \
+                                 \"40 GiB\" (B, KiB, MiB, GiB, TiB)";
+
 /// How often there should be an application-consistent recovery point, where nothing is said.
 const USUAL_FREQUENCY: Duration = Duration::from_secs(3600);
 
@@ -65,7 +69,16 @@ impl Amount {
         }
     }
 
-    fn parse(text: &str) -> Option<Amount> {
+    /// In the form in which it is read, to the byte.
+    pub(super) fn written(self) -> String {
+        match self {
+            Amount::Bytes(bytes) => format!("{bytes} B"),
+            Amount::Percent(percent) => format!("{percent} %"),
+        }
+    }
+
+    /// A share such as `20 %`, or a size such as `40 GiB` of at least 64 MiB.
+    pub(crate) fn parse(text: &str) -> Option<Amount> {
         match text.strip_suffix('%') {
             Some(number) => {
                 let percent = number.trim_end().parse().ok()?;
@@ -130,9 +143,7 @@ impl Policy {
 }
 
 fn amount(section: &mut Section<'_>, key: &'static str) -> Result<Option<Found<Amount>>> {
-    const EXPECTED: &str = "a share of the retention volume such as \"20 %\", or a size of at least 64 MiB such as \
-                            \"40 GiB\" (B, KiB, MiB, GiB, TiB)";
-    section.located(key, EXPECTED, Amount::parse)
+    section.located(key, AMOUNT, Amount::parse)
 }
 
 fn application_consistent(section: &mut Section<'_>) -> Result<Option<ApplicationConsistent>> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+const PATH_EXPECTED: &str = "an absolute path";
+
 /// A configuration that cannot be used: where, and what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}{}: {message}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
@@ -131,14 +133,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// An absolute path.
-    pub(super) fn path_or(&mut self, key: &'static str, default: Option<&str>) -> Result<PathBuf> {
-        const EXPECTED: &str = "an absolute path";
+    /// An absolute path, if it is there.
+    pub(super) fn path_if_any(&mut self, key: &'static str) -> Result<Option<PathBuf>> {
         let absolute = |text: &str| text.starts_with('/').then(|| PathBuf::from(text));
-        match (self.parsed(key, EXPECTED, absolute)?, default) {
+        self.parsed(key, PATH_EXPECTED, absolute)
+    }
+
+    /// An absolute path; without a default it must be there.
+    pub(super) fn path_or(&mut self, key: &'static str, default: Option<&str>) -> Result<PathBuf> {
+        match (self.path_if_any(key)?, default) {
             (Some(path), _) => Ok(path),
             (None, Some(default)) => Ok(PathBuf::from(default)),
-            (None, None) => self.required(key, EXPECTED).map(|found| PathBuf::from(found.value)),
+            (None, None) => self.required(key, PATH_EXPECTED).map(|found| PathBuf::from(found.value)),
         }
     }
 

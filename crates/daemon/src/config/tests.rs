@@ -19,7 +19,9 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
     let mut full = parse(&uncommented).unwrap();
     let servers = [full.configuration_server.take(), full.process_server.take()];
     assert_eq!(servers.map(|server| server.unwrap().port), [CONTROL_PORT, DATA_PORT]);
+    assert_eq!(full.replicas.take().unwrap(), Path::new("/vmfs/volumes/datastore1"));
     let defaults = parse(SMALLEST).unwrap();
+    full.standard = defaults.standard.clone();
     assert_eq!(Config { items: Vec::new(), ..full.clone() }, Config { items: Vec::new(), ..defaults });
     let item = &full.items[0];
     assert_eq!(item.disks[0].format, Format::Vmdk(Some(vmdk::Format::Vmfs)));
@@ -35,6 +37,7 @@ fn the_sample_parses_and_shows_every_key_and_every_default() {
         "retention",
         "folder",
         "trial_folder",
+        "replicas",
         "policy",
         "window",
         "rpo_threshold",
@@ -147,7 +150,7 @@ fn every_bad_key_and_value_is_named_with_its_line() {
         ),
         (
             "\nlisten_address = \"x\"",
-            "line 2: unknown key listen_address: known here are listen, socket, state_folder, log, tls, retention, limits, configuration_server, process_server, policy, item",
+            "line 2: unknown key listen_address: known here are listen, socket, state_folder, log, tls, retention, replicas, limits, configuration_server, process_server, policy, item",
         ),
         ("lisen = \"x\"", "line 1: unknown key lisen: did you mean listen?"),
         ("socket = \"mtd.sock\"", "line 1: socket must be an absolute path, not the text \"mtd.sock\""),
@@ -160,6 +163,10 @@ fn every_bad_key_and_value_is_named_with_its_line() {
         (
             "[retention]\ntrial_folder = \"yes\"",
             "line 2: retention.trial_folder must be true or false, not the text \"yes\"",
+        ),
+        (
+            "[replicas]\nfolder = \"replicas\"",
+            "line 2: replicas.folder must be an absolute path, not the text \"replicas\"",
         ),
         (
             "[policy]\nwindow = \"24\"",

@@ -8,12 +8,12 @@ const SIZES: [(&str, u64); 5] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `24 h`, `15 min`, `90 s`, `7 d`; the blank is optional.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     quantity(text, &DURATIONS).map(Duration::from_secs)
 }
 
 /// `256 MiB`, `10 GiB`; the blank is optional.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     quantity(text, &SIZES)
 }
 

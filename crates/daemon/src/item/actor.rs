@@ -28,6 +28,7 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// The task of one item.
 pub(super) struct Actor {
     config: Arc<config::Item>,
+    newer: watch::Receiver<Arc<config::Item>>,
     surroundings: Surroundings,
     inputs: mpsc::Receiver<Input>,
     orders: mpsc::Receiver<Ordered>,
@@ -40,6 +41,7 @@ pub(super) struct Actor {
 
 /// The actor's ends of its channels.
 pub(super) struct Ends {
+    pub(super) newer: watch::Receiver<Arc<config::Item>>,
     pub(super) inputs: mpsc::Receiver<Input>,
     pub(super) orders: mpsc::Receiver<Ordered>,
     pub(super) allowance: watch::Receiver<Allowance>,
@@ -55,17 +57,18 @@ enum Next {
 }
 
 impl Actor {
-    pub(super) fn new(config: Arc<config::Item>, surroundings: Surroundings, ends: Ends) -> Actor {
-        let Ends { inputs, orders, allowance, publish } = ends;
-        let alerts = Alerts::default();
-        Actor { config, surroundings, inputs, orders, allowance, publish, alerts, start: None, retries: 0 }
+    pub(super) fn new(surroundings: Surroundings, ends: Ends) -> Actor {
+        let Ends { newer, inputs, orders, allowance, publish } = ends;
+        let config = newer.borrow().clone();
+        let (alerts, start) = (Alerts::default(), None);
+        Actor { config, newer, surroundings, inputs, orders, allowance, publish, alerts, start, retries: 0 }
     }
 
-    /// Runs until the item is shut down.
-    pub(super) async fn run(mut self) {
+    /// Runs until the item is shut down. `blank` disks were made just now.
+    pub(super) async fn run(mut self, blank: bool) {
         let span = tracing::info_span!("item", item = %self.config.name);
         async move {
-            let mut next = Next::Open(Manner::default());
+            let mut next = Next::Open(Manner { blank, ..Manner::default() });
             loop {
                 next = match next {
                     Next::Open(manner) => match self.open(manner).await {
@@ -89,6 +92,7 @@ impl Actor {
     async fn open(&mut self, manner: Manner) -> Result<Next, Problem> {
         let now = self.surroundings.clock.now();
         self.publish(Condition::Starting { since: now });
+        self.config = self.newer.borrow_and_update().clone();
         let (place, config) = (self.surroundings.place.clone(), self.config.clone());
         let volume = self.surroundings.volume.now();
         let opened = match run_blocking(move || open::open(&place, &config, manner, &volume, now)).await? {
@@ -151,6 +155,11 @@ impl Actor {
                 Ok(()) = self.allowance.changed() => {
                     let allowance = *self.allowance.borrow_and_update();
                     running.allow(allowance, &mut self.alerts);
+                }
+                Ok(()) = self.newer.changed() => {
+                    self.config = self.newer.borrow_and_update().clone();
+                    running.configure(self.config.clone(), &mut self.alerts);
+                    at_once = true;
                 }
                 done = running.job_end() => running.job_done(done, &mut self.alerts),
                 () = sleep_until(wake) => running.tick(&mut self.alerts),
@@ -254,7 +263,7 @@ impl Actor {
                     }
                     Order::Resync => {
                         let _ = accepted.send(Ok(()));
-                        return Next::Open(Manner { start_over: true });
+                        return Next::Open(Manner { start_over: true, ..Manner::default() });
                     }
                     _ => {
                         let next = format!("mtctl resync {name} starts to replicate onto its disks again");
@@ -288,7 +297,7 @@ impl Actor {
 fn order_while_closed(name: &str, ordered: Ordered, closed: &Closed) -> Option<Next> {
     let (answer, next) = match ordered.order {
         Order::Resume => (Ok(()), Some(Next::Open(Manner::default()))),
-        Order::Resync => (Ok(()), Some(Next::Open(Manner { start_over: true }))),
+        Order::Resync => (Ok(()), Some(Next::Open(Manner { start_over: true, ..Manner::default() }))),
         Order::ShutDown => (Ok(()), Some(Next::Stop)),
         Order::Failover(_) | Order::CancelFailover | Order::Commit => {
             let failure =

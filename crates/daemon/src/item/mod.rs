@@ -9,6 +9,8 @@
 //! After an error everything of the item is closed. When a disk went away, it is opened again by itself, through crash
 //! recovery, at growing intervals; otherwise it waits for an order. It is open only while the retention volume can be
 //! used: it is closed when that ends, whatever it does, and opened again as soon as the volume is back.
+//!
+//! Of its configuration the policy can change while it runs; name, source and disks stay as they are.
 
 mod actor;
 mod link;
@@ -19,8 +21,9 @@ mod status;
 mod target;
 
 pub(crate) use link::{ConnectionId, Link, OUTGOING_QUEUE};
-pub(crate) use open::Place;
+pub(crate) use open::{Place, Problem, forget, has_journal_of, is_committed};
 pub(crate) use status::{Again, Condition, Snapshot, point};
+pub(crate) use target::{Target, open as open_target};
 
 use crate::clock::Clock;
 use crate::config;
@@ -76,7 +79,8 @@ pub(crate) struct Surroundings {
 
 /// The rest of the daemon's end of an actor.
 pub(crate) struct ItemHandle {
-    pub(crate) config: Arc<config::Item>,
+    name: String,
+    config: watch::Sender<Arc<config::Item>>,
     pub(crate) input: mpsc::Sender<Input>,
     orders: mpsc::Sender<Ordered>,
     snapshot: watch::Receiver<Snapshot>,
@@ -85,22 +89,38 @@ pub(crate) struct ItemHandle {
 }
 
 impl ItemHandle {
-    /// Starts the actor.
-    pub(crate) fn start(config: config::Item, surroundings: Surroundings) -> (ItemHandle, JoinHandle<()>) {
-        let config = Arc::new(config);
+    /// Starts the actor. `blank` says that the disks were made just now, and are all zero.
+    pub(crate) fn start(
+        config: config::Item,
+        blank: bool,
+        surroundings: Surroundings,
+    ) -> (ItemHandle, JoinHandle<()>) {
+        let name = config.name.clone();
+        let config = watch::Sender::new(Arc::new(config));
         let (input, inputs) = mpsc::channel(INPUT_QUEUE);
         let (orders, ordered) = mpsc::channel(ORDER_QUEUE);
         let (publish, snapshot) = watch::channel(Snapshot::starting(surroundings.clock.now()));
         let (allowance, allowed) = watch::channel(Allowance::default());
-        let ends = actor::Ends { inputs, orders: ordered, allowance: allowed, publish };
-        let actor = actor::Actor::new(config.clone(), surroundings, ends);
-        let task = tokio::spawn(actor.run());
+        let newer = config.subscribe();
+        let ends = actor::Ends { newer, inputs, orders: ordered, allowance: allowed, publish };
+        let actor = actor::Actor::new(surroundings, ends);
+        let task = tokio::spawn(actor.run(blank));
         let report = watch::Sender::default();
-        (ItemHandle { config, input, orders, snapshot, allowance, report }, task)
+        (ItemHandle { name, config, input, orders, snapshot, allowance, report }, task)
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.config.name
+        &self.name
+    }
+
+    /// What it is, by its newest configuration.
+    pub(crate) fn config(&self) -> Arc<config::Item> {
+        self.config.borrow().clone()
+    }
+
+    /// Gives it another policy. All else of `config` is as before.
+    pub(crate) fn configure(&self, config: config::Item) {
+        self.config.send_replace(Arc::new(config));
     }
 
     /// How the item stands.

@@ -101,9 +101,9 @@ pub(crate) struct KnownVolume {
 /// Why an item cannot be opened, or had to be closed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
-pub(super) struct Problem {
-    pub(super) class: Class,
-    pub(super) why: String,
+pub(crate) struct Problem {
+    pub(crate) class: Class,
+    pub(crate) why: String,
     pub(super) lies: Lies,
 }
 
@@ -196,6 +196,8 @@ pub(super) enum Found {
 pub(super) struct Manner {
     /// Replicate again after a commit, and make a new journal where the old one is lost or damaged.
     pub(super) start_over: bool,
+    /// Its disks were made just now, and are all zero.
+    pub(super) blank: bool,
 }
 
 /// Opens an item, through crash recovery where that is needed.
@@ -246,11 +248,11 @@ pub(super) fn open(
     let report = StartReport {
         time: now,
         recovered: recovery.is_some_and(|report| report.pending > 0),
-        summary: summary(recovery, &targets),
+        summary: summary(recovery, &targets, manner),
     };
     Ok(Found::Opened(Box::new(Opened {
         storage: Arc::new(storage),
-        blank: targets.iter().all(|target| target.blank),
+        blank: manner.blank || targets.iter().all(|target| target.blank),
         images: targets.into_iter().filter_map(|target| target.image).collect(),
         report,
     })))
@@ -337,8 +339,8 @@ fn identity(config: &config::Item, targets: &[Target]) -> Identity {
     }
 }
 
-fn summary(recovery: Option<RecoveryReport>, targets: &[Target]) -> String {
-    let made = targets.iter().filter(|target| target.blank).count();
+fn summary(recovery: Option<RecoveryReport>, targets: &[Target], manner: Manner) -> String {
+    let made = targets.iter().filter(|target| manner.blank || target.blank).count();
     match recovery {
         None if made > 0 => format!("new journal, {made} of {} disks made", targets.len()),
         None => "new journal, disks that existed".to_string(),
@@ -373,6 +375,27 @@ pub(super) fn commit(place: &Place, config: &config::Item, committed: Committed)
 
 fn remove_journal(place: &Place, config: &config::Item, record: &Record, any: bool) -> Result<(), Problem> {
     remove_files(&place.open_volume(record, any)?.item_folder(&config.name)?)
+}
+
+/// Whether a failover of an item was committed.
+pub(crate) fn is_committed(place: &Place, item: &str) -> bool {
+    place.record_file(item).load().is_ok_and(|record| record.committed.is_some())
+}
+
+/// Whether the retention volume has recovery points of an item of this name.
+pub(crate) fn has_journal_of(place: &Place, item: &str) -> bool {
+    let folder = place.retention.folder.join("items").join(item);
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().ends_with(".journal"))
+}
+
+/// Removes the journal of an item that is closed, and all that is remembered of the item. It does no harm twice.
+pub(crate) fn forget(place: &Place, item: &str) -> Result<(), Problem> {
+    let file = place.record_file(item);
+    // A record that cannot be read names no volume.
+    let record = file.load().unwrap_or_default();
+    place.open_volume(&record, false)?.remove_item_folder(item)?;
+    Ok(file.remove()?)
 }
 
 fn remove_files(folder: &dyn Folder) -> Result<(), Problem> {

@@ -72,6 +72,11 @@ impl RecordFile {
         self.try_save(record).map_err(|cause| self.error("write", cause))
     }
 
+    /// Removes the record; durable when this returns. One that is not there is as good.
+    pub(super) fn remove(&self) -> Result<(), RecordError> {
+        durable_file::remove(&self.path).map_err(|cause| self.error("remove", cause))
+    }
+
     fn try_save(&self, record: &Record) -> io::Result<()> {
         fs::create_dir_all(self.path.parent().unwrap_or(Path::new("/")))?;
         durable_file::replace(&self.path, &serde_json::to_vec(record)?, 0o644)

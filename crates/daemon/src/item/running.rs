@@ -129,6 +129,13 @@ impl Running {
         }
     }
 
+    /// Another policy holds from now on.
+    pub(super) fn configure(&mut self, config: Arc<config::Item>, alerts: &mut Alerts) {
+        self.config = config;
+        let nanos = nanos(self.config.policy.window);
+        self.step(Event::Command(Command::SetWindow { nanos }), alerts);
+    }
+
     /// Notes what came from a connection; [`Running::take_waiting`] hands it in.
     pub(super) fn input(&mut self, input: Input, alerts: &mut Alerts) {
         match input {
@@ -307,7 +314,10 @@ impl Running {
         let (why, next) = match self.allowance {
             Allowance::Maximum(most) => (
                 format!("its journal may take {} (max_journal)", Bytes(most)),
-                "raise max_journal or shorten the window in mtd.toml",
+                match self.config.taken {
+                    true => "raise max_journal or shorten the window (mtctl policy)",
+                    false => "raise max_journal or shorten the window in mtd.toml",
+                },
             ),
             Allowance::Free | Allowance::Shortage(_) => (
                 "the retention volume is short of room".to_owned(),

@@ -214,6 +214,12 @@ impl Snapshot {
             protected_until: engine.and_then(|status| status.protected_until),
             newest_point: journal.and_then(|journal| newest_point(journal)),
             oldest_point: journal.and_then(|journal| journal.oldest_point().ok().flatten()).map(point),
+            holds_point: match self.stage() {
+                Some(Stage::FailedOver { point }) => Some(point.0),
+                _ => None,
+            },
+            policy: Some(crate::items::told(&config.policy)),
+            taken: config.taken,
             journal_bytes: bytes,
             journal_bytes_per_second: report.bytes_per_second,
             min_journal_bytes: report.min_bytes,
@@ -245,6 +251,7 @@ pub(crate) fn point(batch: BatchSummary) -> Point {
             application_consistent: bookmark.application_consistent,
             group: bookmark.group,
         }),
+        tested: None,
         journal_bytes: batch.stored_bytes,
     }
 }

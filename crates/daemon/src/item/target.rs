@@ -11,10 +11,10 @@ use std::sync::Arc;
 use vmdk::{CreateOptions, DiskUuid, Image};
 
 /// An open target disk.
-pub(super) struct Target {
-    pub(super) disk: Arc<dyn Disk>,
+pub(crate) struct Target {
+    pub(crate) disk: Arc<dyn Disk>,
     /// The same as an image, where it is one: images are closed, not only dropped.
-    pub(super) image: Option<Arc<Image>>,
+    pub(crate) image: Option<Arc<Image>>,
     /// What tells it from all other disks: its SCSI id, or the UUID of the VMDK.
     pub(super) identity: Option<String>,
     /// True when it was made just now, so that it is known to be all zero.
@@ -22,7 +22,7 @@ pub(super) struct Target {
 }
 
 /// Opens the target of a disk exclusively; makes it first when it is missing and the configuration says how.
-pub(super) fn open(config: &config::Disk, retention: &Path) -> Result<Target, Problem> {
+pub(crate) fn open(config: &config::Disk, retention: &Path) -> Result<Target, Problem> {
     let target = match config.format {
         Format::Raw if is_device(&config.target) => open_attached(config, retention)?,
         Format::Raw => open_raw(config)?,

@@ -2,10 +2,12 @@
 
 use crate::export::{self, Format};
 use crate::item::{Condition, ItemHandle, Order, Snapshot, point};
+use crate::items::{PolicyChange, Portion, with_notes};
 use crate::master_target::MasterTarget;
+use crate::test_failover;
 use crate::views::{HeldView, resolve};
 use control_api::{
-    API_VERSION, Answer, Call, Failure, ItemStatus, PointSelector, Progress, RetentionStatus, Status,
+    API_VERSION, Answer, Call, Failure, ItemStatus, Point, PointSelector, Progress, RetentionStatus, Status,
     VersionInfo, Work,
 };
 use journal::PointQuery;
@@ -28,8 +30,11 @@ impl MasterTarget {
         match call {
             Call::Version => Ok(Answer::Version(version())),
             Call::Status => Ok(Answer::Status(Box::new(self.status().await?))),
-            Call::Items { item: None } => Ok(Answer::Items(describe(&self.items).await?)),
-            Call::Items { item: Some(item) } => one(self.item(&item)?).await,
+            Call::Items { item: None } => Ok(Answer::Items(self.describe_all().await?)),
+            Call::Items { item: Some(item) } => {
+                let item = self.item(&item)?;
+                Ok(Answer::Items(self.reminded(describe(std::slice::from_ref(&item)).await?)))
+            }
             Call::Points { item, from, to, bookmarks, limit } => {
                 let query = PointQuery {
                     from,
@@ -39,11 +44,13 @@ impl MasterTarget {
                     newest_first: true,
                     ..PointQuery::default()
                 };
-                points(self.item(&item)?, query).await
+                let mut found = points(&*self.item(&item)?, query).await?;
+                self.test_failovers.tested.tell(&item, &mut found);
+                Ok(Answer::Points(found))
             }
             Call::TestFailoverStart { item, point, listen } => {
                 let now = self.clock.now();
-                let started = self.test_failovers.start(self.item(&item)?, point, listen, now).await?;
+                let started = self.test_failovers.start(&*self.item(&item)?, point, listen, now).await?;
                 Ok(Answer::TestFailover(started))
             }
             Call::TestFailoverStop { id } => {
@@ -51,25 +58,63 @@ impl MasterTarget {
                 Ok(Answer::Message(format!("test failover {id} has ended")))
             }
             Call::TestFailoverList => Ok(Answer::TestFailovers(self.test_failovers.all())),
-            Call::Failover { item, point } => failover(self.item(&item)?, point, &report).await,
-            Call::CancelFailover { item } => cancel_failover(self.item(&item)?, &report).await,
-            Call::Commit { item } => commit(self.item(&item)?).await,
+            Call::Failover { item, point } => failover(&self.item(&item)?, point, &report).await,
+            Call::CancelFailover { item } => cancel_failover(&self.item(&item)?, &report).await,
+            Call::Commit { item } => self.commit(&self.item(&item)?).await,
             Call::Export { item, disk, point, format, to } => {
                 let wanted = Export { disk, point, format: Format::parse(&format)?, to: to.into() };
-                export(self.item(&item)?, wanted, report).await
+                export(&*self.item(&item)?, wanted, report).await
             }
             Call::Resume { item } => {
                 let item = self.item(&item)?;
-                follow_opening(item, Order::Resume).await?;
-                one(item).await
+                follow_opening(&item, Order::Resume).await?;
+                one(&item).await
             }
             Call::Resync { item } => {
                 let item = self.item(&item)?;
-                follow_opening(item, Order::Resync).await?;
-                one(item).await
+                follow_opening(&item, Order::Resync).await?;
+                one(&item).await
+            }
+            Call::Protect { item } => {
+                let (nobody, _) = mpsc::channel(1);
+                self.take(item, nobody).await.map(Answer::Message)
+            }
+            Call::Release { item } => self.release(&item).await.map(Answer::Message),
+            Call::SetPolicy {
+                item,
+                window_seconds,
+                rpo_threshold_seconds,
+                application_consistent_every_seconds,
+                min_journal,
+                max_journal,
+            } => {
+                let portion = |text: Option<String>| {
+                    let portion = text.map(|text| Portion::parse(&item, &text));
+                    portion.transpose()
+                };
+                let change = PolicyChange {
+                    window_seconds,
+                    rpo_threshold_seconds,
+                    application_consistent_every_seconds,
+                    min_journal: portion(min_journal)?,
+                    max_journal: portion(max_journal)?,
+                };
+                self.set_policy(&item, change).await.map(Answer::Message)
             }
             _ => Err(Failure::new("local API", "cannot do this", "the call is not known", "update mtd")),
         }
+    }
+
+    /// An item that was taken leaves with this, and is shown as it was.
+    async fn commit(self: &Arc<Self>, item: &Arc<ItemHandle>) -> Result<Answer, Failure> {
+        commit(item).await?;
+        let mut committed = describe(std::slice::from_ref(item)).await?;
+        let notes = self.leave_after_commit(item).await?;
+        for status in &mut committed {
+            let detail = status.detail.take().unwrap_or_default();
+            status.detail = Some(with_notes(detail, &notes));
+        }
+        Ok(Answer::Items(committed))
     }
 
     async fn status(&self) -> Result<Status, Failure> {
@@ -90,21 +135,27 @@ impl MasterTarget {
                 journal_bytes_per_second: report.bytes_per_second,
                 full_in_seconds: report.full_in_seconds,
                 needed_bytes: report.needed_bytes,
+                needed_for_24_h_bytes: report.needed_for_24_h_bytes,
                 alerts: volume.alerts.into_iter().chain(report.alerts).collect(),
             },
-            items: describe(&self.items).await?,
+            items: self.describe_all().await?,
         })
     }
 
-    pub(crate) fn item(&self, name: &str) -> Result<&ItemHandle, Failure> {
-        self.items.iter().find(|item| item.name() == name).ok_or_else(|| {
-            let known: Vec<&str> = self.items.iter().map(|item| item.name()).collect();
-            let why = match known.as_slice() {
-                [] => "no item is configured".to_string(),
-                known => format!("the items are {}", known.join(", ")),
-            };
-            Failure::new(name, "there is no such item", why, "give one of those, or add it to mtd.toml")
-        })
+    /// Adds what there is to say of their test failovers.
+    fn reminded(&self, mut items: Vec<ItemStatus>) -> Vec<ItemStatus> {
+        let tests = self.test_failovers.all();
+        for item in &mut items {
+            item.alerts.extend(test_failover::reminder(&item.name, &tests, self.clock.now()));
+        }
+        items
+    }
+
+    /// All items, with those that are left alone.
+    async fn describe_all(&self) -> Result<Vec<ItemStatus>, Failure> {
+        let mut items = self.reminded(describe(&self.items.all()).await?);
+        items.extend(self.items.left_alone());
+        Ok(items)
     }
 }
 
@@ -132,18 +183,17 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn describe(items: &[ItemHandle]) -> Result<Vec<ItemStatus>, Failure> {
-    let items: Vec<_> =
-        items.iter().map(|item| (item.config.clone(), item.snapshot(), item.report())).collect();
+async fn describe(items: &[Arc<ItemHandle>]) -> Result<Vec<ItemStatus>, Failure> {
+    let items: Vec<_> = items.iter().map(|item| (item.config(), item.snapshot(), item.report())).collect();
     let describe = |(config, snapshot, report): (Arc<_>, Snapshot, _)| snapshot.describe(&config, report);
     blocking("items", move || Ok(items.into_iter().map(describe).collect())).await
 }
 
-async fn one(item: &ItemHandle) -> Result<Answer, Failure> {
+async fn one(item: &Arc<ItemHandle>) -> Result<Answer, Failure> {
     describe(std::slice::from_ref(item)).await.map(Answer::Items)
 }
 
-async fn points(item: &ItemHandle, query: PointQuery) -> Result<Answer, Failure> {
+async fn points(item: &ItemHandle, query: PointQuery) -> Result<Vec<Point>, Failure> {
     let storage = item.storage()?;
     let found = blocking(item.name(), move || {
         storage.journal().points(&query).map_err(|error| {
@@ -151,7 +201,7 @@ async fn points(item: &ItemHandle, query: PointQuery) -> Result<Answer, Failure>
             Failure::new(&storage.identity().item, "cannot list its recovery points", error, next)
         })
     });
-    Ok(Answer::Points(found.await?.into_iter().map(point).collect()))
+    Ok(found.await?.into_iter().map(point).collect())
 }
 
 /// Waits until `done` says what came of an order, handing on progress.
@@ -182,7 +232,7 @@ pub(crate) fn stopped(item: &ItemHandle, what: &str, condition: &Condition) -> F
 }
 
 async fn failover(
-    item: &ItemHandle,
+    item: &Arc<ItemHandle>,
     selector: PointSelector,
     report: &mpsc::Sender<Progress>,
 ) -> Result<Answer, Failure> {
@@ -200,7 +250,7 @@ async fn failover(
     one(item).await
 }
 
-async fn cancel_failover(item: &ItemHandle, report: &mpsc::Sender<Progress>) -> Result<Answer, Failure> {
+async fn cancel_failover(item: &Arc<ItemHandle>, report: &mpsc::Sender<Progress>) -> Result<Answer, Failure> {
     let mut watch = item.watch();
     watch.borrow_and_update();
     item.order(Order::CancelFailover).await?;
@@ -213,7 +263,7 @@ async fn cancel_failover(item: &ItemHandle, report: &mpsc::Sender<Progress>) -> 
     one(item).await
 }
 
-async fn commit(item: &ItemHandle) -> Result<Answer, Failure> {
+async fn commit(item: &ItemHandle) -> Result<(), Failure> {
     let mut watch = item.watch();
     watch.borrow_and_update();
     item.order(Order::Commit).await?;
@@ -222,8 +272,7 @@ async fn commit(item: &ItemHandle) -> Result<Answer, Failure> {
         closed @ Condition::Closed(_) => Some(Err(stopped(item, "the commit did not end", closed))),
         _ => None,
     });
-    committed.await.unwrap_or_else(|| Err(stopped(item, "the commit did not end", &Condition::Stopped)))?;
-    one(item).await
+    committed.await.unwrap_or_else(|| Err(stopped(item, "the commit did not end", &Condition::Stopped)))
 }
 
 /// Gives an order that opens a closed item, and waits for the outcome of that.

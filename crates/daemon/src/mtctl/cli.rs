@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 use control_api::PointSelector;
+use control_api::agent::{DiskOrder, TargetOrder};
 use control_api::time::{self, Time};
+use service::LogsArguments;
 use std::path::PathBuf;
 
 /// Talks to the master target daemon on this machine.
@@ -92,6 +94,18 @@ pub enum Command {
         /// The item.
         item: String,
     },
+    /// Take an item: its disks are opened or made, and its source can connect
+    Protect(ProtectArguments),
+    /// Let go of an item that was taken: its disks stay as they are, its recovery points go
+    Release {
+        /// The item.
+        item: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Change the policy of an item that was taken; what is not given stays as it is
+    Policy(PolicyArguments),
     /// The disks of this machine: ids, paths, what uses them; needs no daemon
     Disks(DisksArguments),
     /// Map the partitions of an attached disk, and unmap them again; needs no daemon
@@ -101,12 +115,96 @@ pub enum Command {
     Retention(RetentionCommand),
     /// Whether this machine is ready to be a master target, and how to make it so; needs no daemon
     Check(CheckArguments),
+    /// What the daemon has written into the journal of systemd; needs no daemon
+    Logs(LogsOfItem),
+    /// Everything that someone needs who is to help, in one file, without secrets; needs no daemon
+    SupportBundle(SupportBundleArguments),
     /// Make this machine known to a configuration server; needs no daemon
     Register(RegisterArguments),
     /// Give that up again, also when the configuration server is gone; needs no daemon
     Unregister(UnregisterArguments),
     /// Versions of mtctl and of the daemon
     Version,
+}
+
+/// Which part of the daemon's log.
+#[derive(Debug, Args)]
+pub struct LogsOfItem {
+    /// Only what concerns this item.
+    #[arg(long, value_name = "NAME")]
+    pub item: Option<String>,
+    /// When, how urgent, how much.
+    #[command(flatten)]
+    pub which: LogsArguments,
+}
+
+/// What to put into a bundle, and where.
+#[derive(Debug, Args)]
+pub struct SupportBundleArguments {
+    /// The new file; by default one in this folder that is named after the machine and the time.
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub output: Option<PathBuf>,
+    /// Lines of the daemon's log.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub lines: u32,
+    /// The daemon's configuration.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+/// Which item to take.
+#[derive(Debug, Args)]
+pub struct ProtectArguments {
+    /// Its name.
+    pub item: String,
+    /// Name that the certificate of its source carries.
+    #[arg(long, value_name = "NAME")]
+    pub source: String,
+    /// A disk, as ID=TARGET,size=SIZE: its id in the change stream, its target (a path or SCSI id) and the size of the
+    /// source disk. With ,format=FORMAT behind it a VMDK is made in the folder TARGET; ,adapter=TYPE and ,uuid=UUID may
+    /// follow.
+    #[arg(long = "disk", value_name = "DISK", required = true, value_parser = parse_disk)]
+    pub disks: Vec<DiskOrder>,
+    /// How far recovery points are to reach back.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_seconds)]
+    pub window: u64,
+    /// RPO above which there is an alert.
+    #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_seconds)]
+    pub rpo: u64,
+    /// How often there should be an application-consistent point, or never.
+    #[arg(long, value_name = "TIME", default_value = "60min", value_parser = parse_frequency)]
+    pub application_consistent: u64,
+}
+
+/// What is to be different in a policy.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct PolicyChanges {
+    /// How far recovery points are to reach back.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub window: Option<u64>,
+    /// RPO above which there is an alert.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub rpo: Option<u64>,
+    /// How often there should be an application-consistent point, or never.
+    #[arg(long, value_name = "TIME", value_parser = parse_frequency)]
+    pub application_consistent: Option<u64>,
+    /// What its journal keeps when the retention volume is short of room: 20%, 40GiB, or standard.
+    #[arg(long, value_name = "PART", value_parser = parse_portion)]
+    pub min_journal: Option<String>,
+    /// What its journal may take of the retention volume: 20%, 40GiB, or standard.
+    #[arg(long, value_name = "PART", value_parser = parse_portion)]
+    pub max_journal: Option<String>,
+}
+
+/// The policy of an item.
+#[derive(Debug, Args)]
+pub struct PolicyArguments {
+    /// The item.
+    pub item: String,
+    /// What is to be different.
+    #[command(flatten)]
+    pub changes: PolicyChanges,
 }
 
 /// What to do about the disks of this machine.
@@ -207,31 +305,19 @@ pub struct CheckArguments {
     #[arg(long)]
     pub yes: bool,
     /// The configuration server, with its port unless that is 443; by default the one in the configuration.
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_server)]
+    #[arg(long, value_name = "ADDRESS", value_parser = registration::command::parse_server)]
     pub cs: Option<crate::config::Server>,
     /// The daemon's configuration.
     #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub config: PathBuf,
 }
 
-/// Which configuration server, and who this machine is to it.
+/// Where to register, and what becomes of it.
 #[derive(Debug, Args)]
 pub struct RegisterArguments {
-    /// The configuration server: its name or address.
-    #[arg(short = 'i', long = "server", value_name = "ADDRESS", value_parser = parse_server)]
-    pub server: crate::config::Server,
-    /// Its port, unless that is 443.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-    /// A file with the passphrase, which `mt-configserver passphrase show` prints.
-    #[arg(short = 'P', long = "passphrase", value_name = "FILE")]
-    pub passphrase: PathBuf,
-    /// Name of this machine there; its host name by default.
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Take the place of a registration with another configuration server, without asking.
-    #[arg(long)]
-    pub yes: bool,
+    /// Where, and who this machine is there.
+    #[command(flatten)]
+    pub order: registration::command::RegistrationArguments,
     /// The daemon's configuration, which tells the state folder.
     #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
     pub config: PathBuf,
@@ -290,11 +376,65 @@ pub enum TestFailoverCommand {
     List,
 }
 
-fn parse_server(text: &str) -> Result<crate::config::Server, String> {
-    let server = crate::preflight::server_address(text);
-    server.ok_or_else(|| {
-        "give a DNS name or an IP address, with or without a port: cs.example, 10.0.0.9:8443".into()
-    })
+/// Seconds.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let duration = crate::config::duration(text);
+    duration
+        .map(|duration| duration.as_secs())
+        .ok_or_else(|| "expected a time such as 24h, 15min or 90s".into())
+}
+
+/// Seconds, 0 for never.
+fn parse_frequency(text: &str) -> Result<u64, String> {
+    match text {
+        "never" => Ok(0),
+        text => parse_seconds(text).map_err(|why| format!("{why}, or never")),
+    }
+}
+
+/// A part of the retention volume, as the daemon takes it.
+fn parse_portion(text: &str) -> Result<String, String> {
+    match text == "standard" || crate::config::Amount::parse(text).is_some() {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected {}, or standard", crate::config::AMOUNT)),
+    }
+}
+
+fn parse_disk(text: &str) -> Result<DiskOrder, String> {
+    let form = "expected ID=TARGET,size=SIZE, and ,format=FORMAT for a new disk";
+    let mut parts = text.split(',');
+    let (id, target) = parts.next().and_then(|first| first.split_once('=')).ok_or(form)?;
+    let (mut size, mut format, mut adapter, mut uuid) = (None, None, None, None);
+    for part in parts {
+        let (key, value) = part.split_once('=').ok_or(form)?;
+        match key {
+            "size" => {
+                let bytes = crate::config::size(value).or_else(|| value.parse().ok());
+                size = Some(bytes.ok_or("size: expected bytes, or a size such as 40GiB")?);
+            }
+            "format" => format = Some(value.to_owned()),
+            "adapter" => adapter = Some(value.to_owned()),
+            "uuid" => uuid = Some(value.to_owned()),
+            other => return Err(format!("{other:?} is not known here: {form}")),
+        }
+    }
+    let size = size.ok_or("size is missing: give that of the source disk, size=40GiB for example")?;
+    // The daemon has another working folder than the person who types; an id is no path.
+    let path = |text: &str| match text.contains('/') {
+        true => std::path::absolute(text).map_or_else(|_| text.to_owned(), |path| path.display().to_string()),
+        false => text.to_owned(),
+    };
+    let target = match format {
+        Some(format) => {
+            let adapter = adapter.unwrap_or_else(|| "lsilogic".to_owned());
+            TargetOrder::New { folder: path(target), format, adapter, uuid }
+        }
+        None if adapter.is_some() || uuid.is_some() => {
+            return Err("adapter and uuid are for a new disk: give its format as well".into());
+        }
+        None => TargetOrder::Existing { target: path(target) },
+    };
+    Ok(DiskOrder { id: id.to_owned(), size, target })
 }
 
 fn parse_time(text: &str) -> Result<Time, String> {
@@ -333,6 +473,13 @@ mod tests {
             "mtctl export web01 --disk disk0 --point nightly --format streamOptimized --to /tmp/a.vmdk",
             "mtctl resume web01",
             "mtctl resync web01",
+            "mtctl protect web01 --source web01.example --disk disk0=/vmfs/web01.vmdk,size=40GiB",
+            "mtctl protect web01 --source s --disk d=/vmfs,size=1048576,format=vmfs-thin,adapter=buslogic,uuid=60 --window 2d --rpo 5min --application-consistent never",
+            "mtctl release web01 --yes",
+            "mtctl policy web01 --window 48h",
+            "mtctl policy web01 --min-journal 20% --max-journal 400GiB",
+            "mtctl policy web01 --max-journal standard",
+            "mtctl policy web01 --rpo 5min --application-consistent never",
             "mtctl check --json --only kernel --only cores --cs cs.example:8443 --config /tmp/mtd.toml",
             "mtctl check --explain kernel",
             "mtctl check --fix --yes --only hosts-file",
@@ -342,6 +489,11 @@ mod tests {
             "mtctl disks 36000c29a0123456789abcdef01234567 --json",
             "mtctl disks --watch --config /tmp/mtd.toml",
             "mtctl version --socket /tmp/mtd.sock",
+            "mtctl support-bundle",
+            "mtctl support-bundle --output /tmp/a.tar.gz --lines 100 --config /tmp/mtd.toml --json",
+            "mtctl logs",
+            "mtctl logs --item web01 --since 24h --priority warning -n 50 --json",
+            "mtctl logs --since -1h -f",
             "mtctl register -i 10.0.0.9 -P passphrase.txt",
             "mtctl register -i cs.example --port 8443 -P passphrase.txt --name mt01 --yes --json",
             "mtctl unregister --yes",
@@ -375,6 +527,17 @@ mod tests {
         assert!(message("mtctl failover web01").contains("--point"));
         assert!(message("mtctl points web01 --from yesterday").contains("2026-11-20T16:21:24Z"));
         assert!(message("mtctl points web01 --limit 0").contains("1..=10000"));
+        assert!(message("mtctl policy web01").contains("--window"));
+        assert!(message("mtctl policy web01 --window soon").contains("24h, 15min"));
+        assert!(message("mtctl policy web01 --max-journal 1MiB").contains("at least 64 MiB"));
+        let disk = |disk: &str| {
+            parse(&format!("mtctl protect web01 --source s --disk {disk}")).unwrap_err().to_string()
+        };
+        assert!(disk("disk0").contains("ID=TARGET,size=SIZE"));
+        assert!(disk("disk0=/a.vmdk").contains("size is missing"));
+        assert!(disk("disk0=/a.vmdk,size=many").contains("40GiB"));
+        assert!(disk("disk0=/a.vmdk,size=1GiB,colour=red").contains("\"colour\" is not known"));
+        assert!(disk("disk0=/a.vmdk,size=1GiB,adapter=ide").contains("give its format"));
         assert!(message("mtctl disks --map").contains("<DISK>"));
         assert!(message("mtctl disks sdb --map --unmap").contains("--unmap"));
         assert!(message("mtctl partitions sdb --read-only").contains("--map"));

@@ -11,11 +11,12 @@ mod progress;
 mod register;
 mod retention;
 mod run;
+mod support_bundle;
 mod table;
 
 pub use cli::{
-    Arguments, CheckArguments, Command, DisksArguments, PartitionsArguments, PrepareArguments,
-    RegisterArguments, RetentionCommand, TestFailoverCommand, UnregisterArguments,
+    Arguments, CheckArguments, Command, DisksArguments, LogsOfItem, PartitionsArguments, PrepareArguments,
+    RegisterArguments, RetentionCommand, SupportBundleArguments, TestFailoverCommand, UnregisterArguments,
 };
 pub use client::{Client, ClientError};
 pub use run::{Outcome, run};

@@ -2,13 +2,14 @@
 
 use super::cli::{RegisterArguments, UnregisterArguments};
 use super::run::{Outcome, ask};
-use crate::config::{Config, DEFAULT_PATH, DEFAULT_STATE, Server};
+use crate::config::{Config, DEFAULT_PATH, DEFAULT_STATE};
 use crate::identity::this_host;
 use crate::preflight::{self, Machine, MachineOptions, Verdict};
 use anyhow::{Context, Result, anyhow};
-use registration::{Error, Explanation, Identity, Order, Registered, Step};
+use registration::command::{Steps, registered_name};
+use registration::{Error, Explanation, Order, Registered, Step};
 use serde_json::json;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// What must hold of the machine before it registers: else nobody finds it afterwards.
@@ -16,7 +17,8 @@ const NEEDED: [&str; 2] = ["ipv4-address", "hosts-file"];
 
 /// Makes this machine known to a configuration server.
 pub(super) fn register(arguments: &RegisterArguments, json: bool) -> Outcome {
-    let mut steps = Steps { json, open: false };
+    // Programs are told the end alone.
+    let mut steps = (!json).then(Steps::default);
     match register_stepwise(arguments, &mut steps) {
         Ok(Registered { registration, known }) => {
             if json {
@@ -31,7 +33,7 @@ pub(super) fn register(arguments: &RegisterArguments, json: bool) -> Outcome {
             Outcome::Done
         }
         Err(error) => {
-            steps.fail();
+            fail(&mut steps);
             let outcome = report(&error, json);
             if !json {
                 eprintln!("\n  This machine is as it was before.");
@@ -56,29 +58,37 @@ fn report(error: &anyhow::Error, json: bool) -> Outcome {
     Outcome::Failed
 }
 
-fn register_stepwise(arguments: &RegisterArguments, steps: &mut Steps) -> Result<Registered> {
-    let server = Server { port: arguments.port.unwrap_or(arguments.server.port), ..arguments.server.clone() };
+fn register_stepwise(arguments: &RegisterArguments, steps: &mut Option<Steps>) -> Result<Registered> {
     let state = state_folder(&arguments.config)?;
-    let (passphrase, warning) = registration::passphrase(&arguments.passphrase)?;
-    if let Some(warning) = warning {
-        eprintln!("mtctl: warning: {warning}");
-    }
+    let passphrase = arguments.order.passphrase("mtctl")?;
     look_at_machine(&arguments.config, steps)?;
-    let host = this_host(arguments.name.as_deref())?;
-    let mut order =
-        Order { server: &server, passphrase: &passphrase, host, state: &state, replace: arguments.yes };
-    match registration::register(&order, &mut |step| steps.show(step)) {
+    let host = this_host(arguments.order.name.as_deref())?;
+    let (server, replace) = (arguments.order.server(), arguments.order.yes);
+    let mut order = Order { server: &server, passphrase: &passphrase, host, state: &state, replace };
+    match registration::register(&order, &mut |step| show(steps, step)) {
         Err(error @ (Error::RegisteredElsewhere { .. } | Error::OtherAuthority { .. }))
-            if !steps.json && std::io::stdin().is_terminal() =>
+            if steps.is_some() && std::io::stdin().is_terminal() =>
         {
-            steps.fail();
+            fail(steps);
             eprintln!("\n{}", error.explain().shown("mtctl"));
             ask("Register with this configuration server, and give up the other registration?")
                 .map_err(|refusal| anyhow!(refusal))?;
             order.replace = true;
-            Ok(registration::register(&order, &mut |step| steps.show(step))?)
+            Ok(registration::register(&order, &mut |step| show(steps, step))?)
         }
         outcome => Ok(outcome?),
+    }
+}
+
+fn show(steps: &mut Option<Steps>, step: Step) {
+    if let Some(steps) = steps {
+        steps.show(step);
+    }
+}
+
+fn fail(steps: &mut Option<Steps>) {
+    if let Some(steps) = steps {
+        steps.fail();
     }
 }
 
@@ -90,11 +100,11 @@ fn state_folder(config: &Path) -> Result<PathBuf> {
     }
 }
 
-fn look_at_machine(config: &Path, steps: &mut Steps) -> Result<()> {
+fn look_at_machine(config: &Path, steps: &mut Option<Steps>) -> Result<()> {
     let machine = Machine::new(MachineOptions::host(config, None));
     for id in NEEDED {
         let check = preflight::find(id).map_err(|why| anyhow!(why))?;
-        steps.show(Step::Begins(check.title));
+        show(steps, Step::Begins(check.title));
         let row = check.look(&machine);
         if row.verdict == Verdict::Failed {
             let mut next = vec![row.remedy.unwrap_or_else(|| check.needed.to_owned())];
@@ -105,44 +115,9 @@ fn look_at_machine(config: &Path, steps: &mut Steps) -> Result<()> {
             let what = format!("this machine is not ready: {}: {}", check.title, row.found);
             return Err(Explanation::new(id, what, check.why, next).into());
         }
-        steps.show(Step::Done(row.found));
+        show(steps, Step::Done(row.found));
     }
     Ok(())
-}
-
-/// Shows the steps of a registration as they go.
-struct Steps {
-    json: bool,
-    /// A step was begun and has not ended.
-    open: bool,
-}
-
-impl Steps {
-    fn show(&mut self, step: Step) {
-        if self.json {
-            return;
-        }
-        match step {
-            Step::Begins(what) => {
-                self.fail();
-                print!("  {what:<40} ");
-                self.open = true;
-            }
-            Step::Done(detail) => {
-                println!("ok  {detail}");
-                self.open = false;
-            }
-        }
-        let _ = std::io::stdout().flush();
-    }
-
-    /// Whatever goes on has failed.
-    fn fail(&mut self) {
-        if self.open {
-            println!("failed");
-            self.open = false;
-        }
-    }
 }
 
 /// Gives up the registration of this machine.
@@ -171,25 +146,12 @@ fn give_up(arguments: &UnregisterArguments, json: bool) -> Result<Outcome> {
     }
     let host = this_host(None).or_else(|_| this_host(Some(&name))).context("nothing was done")?;
     let given_up = registration::unregister(&state, host)?;
-    let server = given_up.registration.as_ref().map_or("the configuration server", |kept| &kept.server);
-    let not_told = given_up.not_told.map(|why| why.to_string());
-    match (json, not_told) {
-        (true, not_told) => {
+    match json {
+        true => {
+            let not_told = given_up.not_told.map(|why| why.to_string());
             println!("{}", json!({ "unregistered": given_up.registration, "not_told": not_told }));
         }
-        (false, None) => println!("{name} is not registered any more; {server} has revoked its certificates"),
-        (false, Some(why)) => println!(
-            "{name} is not registered any more on this machine. {server} was not told: {why}\n\
-             There, run: mt-configserver revoke {name}"
-        ),
+        false => println!("{}", given_up.shown(&name)),
     }
     Ok(Outcome::Done)
-}
-
-/// The name that this machine is registered under; a damaged identity has none, and can be given up all the same.
-fn registered_name(state: &Path) -> Option<String> {
-    match Identity::open(state) {
-        Ok(identity) => Some(identity?.registration.name),
-        Err(_) => Some("this machine".to_owned()),
-    }
 }

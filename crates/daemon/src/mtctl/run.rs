@@ -1,9 +1,12 @@
 //! Carries out a command and prints what came of it.
 
-use super::cli::{Arguments, Command, PointsArguments, TestFailoverCommand};
+use super::cli::{
+    Arguments, Command, LogsOfItem, PointsArguments, PolicyArguments, ProtectArguments, TestFailoverCommand,
+};
 use super::client::{Client, ClientError};
 use super::progress::Bars;
-use super::{check, disk_maps, disks, partitions, register, retention, table};
+use super::{check, disk_maps, disks, partitions, register, retention, support_bundle, table};
+use control_api::agent::{ItemOrder, ItemPolicy};
 use control_api::time::{SECOND, Time};
 use control_api::{Answer, Call};
 use serde_json::json;
@@ -25,6 +28,9 @@ pub enum Outcome {
     CheckFailed = 3,
 }
 
+/// The unit of the daemon.
+pub(super) const UNIT: &str = "master-target.service";
+
 /// Clears the screen and goes to its upper left corner.
 pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -36,6 +42,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Command::Partitions(partitions) => return partitions::run(partitions, arguments.json),
         Command::Check(check) => return check::run(check, arguments.json),
         Command::Retention(retention) => return retention::run(retention, arguments),
+        Command::SupportBundle(order) => {
+            return support_bundle::run(order, &arguments.socket, arguments.json);
+        }
+        Command::Logs(logs) => return show_logs(logs, arguments.json),
         Command::Register(order) => return register::register(order, arguments.json),
         Command::Unregister(order) => return register::unregister(order, arguments.json),
         _ => {}
@@ -53,6 +63,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
             Outcome::Failed
         }
     }
+}
+
+fn show_logs(logs: &LogsOfItem, json: bool) -> Outcome {
+    let item = logs.item.as_deref().map(|item| ("ITEM", item));
+    eprintln!("mtctl: {}", logs.which.show(UNIT, item.as_slice(), json));
+    Outcome::Failed
 }
 
 fn report(error: &ClientError, json: bool) {
@@ -112,12 +128,34 @@ fn call(command: &Command) -> Call {
         },
         Command::Resume { item } => Call::Resume { item: item.clone() },
         Command::Resync { item } => Call::Resync { item: item.clone() },
+        Command::Protect(order) => Call::Protect { item: item_of(order) },
+        Command::Release { item, .. } => Call::Release { item: item.clone() },
+        Command::Policy(PolicyArguments { item, changes }) => Call::SetPolicy {
+            item: item.clone(),
+            window_seconds: changes.window,
+            rpo_threshold_seconds: changes.rpo,
+            application_consistent_every_seconds: changes.application_consistent,
+            min_journal: changes.min_journal.clone(),
+            max_journal: changes.max_journal.clone(),
+        },
         Command::Version => Call::Version,
         Command::Disks(_) | Command::Partitions(_) | Command::Check(_) | Command::Retention(_) => {
             unreachable!("carried out elsewhere")
         }
-        Command::Register(_) | Command::Unregister(_) => unreachable!("carried out without the daemon"),
+        Command::Register(_) | Command::Unregister(_) | Command::Logs(_) | Command::SupportBundle(_) => {
+            unreachable!("carried out without the daemon")
+        }
     }
+}
+
+fn item_of(order: &ProtectArguments) -> ItemOrder {
+    let policy = ItemPolicy {
+        window_seconds: order.window,
+        rpo_threshold_seconds: order.rpo,
+        application_consistent_every_seconds: Some(order.application_consistent).filter(|every| *every > 0),
+    };
+    let (name, source) = (order.item.clone(), order.source.clone());
+    ItemOrder { name, source, policy, disks: order.disks.clone() }
 }
 
 /// The daemon has another working folder than the person who types.
@@ -165,7 +203,7 @@ fn print_own_version(json: bool) {
     }
 }
 
-fn now() -> Time {
+pub(super) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs() * SECOND + u64::from(since.subsec_nanos())
 }
@@ -176,6 +214,9 @@ fn question(command: &Command) -> Option<String> {
         Command::Failover { item, point, yes: false } => {
             Some(format!("Write the recovery point {point} to the disks of {item} and stop replicating it?"))
         }
+        Command::Release { item, yes: false } => Some(format!(
+            "Stop replicating {item} and remove its recovery points? Its disks stay as they are."
+        )),
         Command::Commit { item, yes: false } => {
             Some(format!("Give up the way back of {item} and remove its recovery points?"))
         }

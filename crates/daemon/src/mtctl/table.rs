@@ -165,7 +165,7 @@ pub(super) fn points(points: &[Point]) -> String {
     if points.is_empty() {
         return "no recovery point matches\n".to_string();
     }
-    let mut rows = table(&["point", "source time", "bookmark", "consistent", "journal"], &[0, 4]);
+    let mut rows = table(&["point", "source time", "bookmark", "consistent", "tested", "journal"], &[0, 5]);
     for point in points {
         let bookmark = point.bookmark.as_ref();
         let application = bookmark.is_some_and(|bookmark| bookmark.application_consistent);
@@ -174,6 +174,7 @@ pub(super) fn points(points: &[Point]) -> String {
             time::format(point.source_time),
             bookmark.map_or(String::new(), |bookmark| bookmark.name.clone()),
             if application { "application" } else { "crash" }.to_string(),
+            point.tested.map_or(String::new(), time::format),
             Bytes(point.journal_bytes).to_string(),
         ]);
     }
@@ -211,7 +212,7 @@ pub(super) mod tests {
 
     fn point(number: u64, age: u64) -> Point {
         let at = NOW - age * time::SECOND;
-        Point { number, source_time: at, receive_time: at, bookmark: None, journal_bytes: 4096 }
+        Point { number, source_time: at, receive_time: at, bookmark: None, tested: None, journal_bytes: 4096 }
     }
 
     fn item() -> ItemStatus {
@@ -229,6 +230,9 @@ pub(super) mod tests {
             journal_bytes_per_second: 0,
             min_journal_bytes: 0,
             max_journal_bytes: None,
+            holds_point: None,
+            policy: None,
+            taken: false,
             window_wanted: 86_400 * time::SECOND,
             window_projected: None,
             received_bytes: 0,
@@ -256,6 +260,7 @@ pub(super) mod tests {
                 journal_bytes_per_second: 0,
                 full_in_seconds: None,
                 needed_bytes: None,
+                needed_for_24_h_bytes: None,
                 alerts: Vec::new(),
             },
             items: vec![item()],
@@ -334,7 +339,9 @@ pub(super) mod tests {
         let mut marked = point(9, 0);
         marked.bookmark =
             Some(Bookmark { name: "nightly".into(), application_consistent: true, group: None });
+        marked.tested = Some(NOW - 3600 * time::SECOND);
         let text = points(&[marked, point(8, 60)]);
+        assert!(text.lines().any(|line| line.contains("nightly") && line.contains("21:13:20")), "{text}");
         assert!(text.lines().any(|line| line.contains("nightly") && line.contains("application")), "{text}");
         assert!(text.lines().any(|line| line.contains("22:12:20") && line.contains("crash")), "{text}");
     }

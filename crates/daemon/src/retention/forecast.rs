@@ -14,7 +14,12 @@ pub(crate) struct Forecast {
     pub(crate) full_in: Option<u64>,
     /// Bytes of a volume on which all windows fit; `None` while nothing grows.
     pub(crate) needed: Option<u64>,
+    /// The same for windows of 24 hours, whatever the policies say.
+    pub(crate) needed_for_a_day: Option<u64>,
 }
+
+/// Nanoseconds.
+const DAY: u64 = 24 * 3600 * SECOND;
 
 /// What follows when all journals together have `room` bytes.
 pub(crate) fn forecast(shares: &[Share], room: u64) -> Forecast {
@@ -22,14 +27,17 @@ pub(crate) fn forecast(shares: &[Share], room: u64) -> Forecast {
     Forecast {
         windows: windows(shares, room),
         full_in: full_in(shares, room),
-        needed: (rate > 0).then(|| {
-            let whole = |share: &Share| match share.rate {
-                0 => share.bytes,
-                _ => share.grows_in(share.window),
-            };
-            volume_for(sum(shares, whole), rate)
-        }),
+        needed: (rate > 0).then(|| needed(shares, rate, |share| share.window)),
+        needed_for_a_day: (rate > 0).then(|| needed(shares, rate, |_| DAY)),
     }
+}
+
+fn needed(shares: &[Share], rate: u64, window: impl Fn(&Share) -> u64) -> u64 {
+    let whole = |share: &Share| match share.rate {
+        0 => share.bytes,
+        _ => share.grows_in(window(share)),
+    };
+    volume_for(sum(shares, whole), rate)
 }
 
 fn sum(shares: &[Share], bytes: impl Fn(&Share) -> u64) -> u64 {
@@ -100,7 +108,6 @@ mod tests {
     use proptest::prelude::*;
 
     const HOUR: u64 = 3600 * SECOND;
-    const DAY: u64 = 24 * HOUR;
     const MIB: u64 = 1 << 20;
 
     /// An item that has long written so many MiB a second and reaches back so many hours of the day that it should.
@@ -117,11 +124,27 @@ mod tests {
         let found = forecast(std::slice::from_ref(&share), day + MIB);
         assert_eq!(
             found,
-            Forecast { windows: vec![Some(DAY)], full_in: None, needed: Some(day + 4096 * MIB) }
+            Forecast {
+                windows: vec![Some(DAY)],
+                full_in: None,
+                needed: Some(day + 4096 * MIB),
+                needed_for_a_day: Some(day + 4096 * MIB)
+            }
         );
         // So it is while they are still being filled.
         let young = settled_at(1, 2);
         assert_eq!(forecast(&[young], day + MIB).full_in, None);
+    }
+
+    #[test]
+    fn what_a_day_needs_is_told_whatever_the_policies_say() {
+        for window in [HOUR, DAY, 7 * DAY] {
+            let share = Share { window, ..settled_at(1, 1) };
+            let found = forecast(std::slice::from_ref(&share), 1 << 40);
+            assert_eq!(found.needed_for_a_day, Some(24 * 3600 * MIB + 4096 * MIB));
+            assert_eq!(found.needed == found.needed_for_a_day, window == DAY);
+        }
+        assert_eq!(forecast(&[settled_at(0, 1)], 1 << 40).needed_for_a_day, None);
     }
 
     #[test]
@@ -152,7 +175,7 @@ mod tests {
         let quiet = Share { rate: 0, ..settled_at(1, 10) };
         let held = quiet.bytes;
         let found = forecast(std::slice::from_ref(&quiet), held * 2);
-        assert_eq!(found, Forecast { windows: vec![None], full_in: None, needed: None });
+        assert_eq!(found, Forecast { windows: vec![None], ..Forecast::default() });
         let found = forecast(&[quiet, settled_at(1, 0)], held * 2);
         assert_eq!(found.windows[1].map(|window| (window + SECOND) / HOUR), Some(10));
         assert!(found.full_in.unwrap().abs_diff(10 * 3600) <= 1);

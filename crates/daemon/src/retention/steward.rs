@@ -19,7 +19,7 @@ use journal::{BatchSummary, PointQuery};
 use replication_receiver::{Stage, Storage};
 use retention_volume::{Place, Space};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) full_in_seconds: Option<u64>,
     /// Bytes of a volume on which all windows fit.
     pub(crate) needed_bytes: Option<u64>,
+    /// The same for windows of 24 hours.
+    pub(crate) needed_for_24_h_bytes: Option<u64>,
     /// What needs attention.
     pub(crate) alerts: Vec<Alert>,
 }
@@ -70,7 +72,7 @@ pub(crate) struct ItemReport {
 
 /// Runs until it is aborted.
 pub(crate) async fn run(target: Arc<MasterTarget>) {
-    let mut steward = Steward::new(&target.items);
+    let mut steward = Steward::default();
     loop {
         // One that is gone might not answer, and the bare folder is another volume.
         if target.volume.now().is_usable() {
@@ -95,6 +97,13 @@ struct Request {
 struct Sight {
     space: retention_volume::Result<Space>,
     items: Vec<ItemSight>,
+}
+
+/// What was seen of all items, in one order.
+struct Seen<'a> {
+    items: &'a [Arc<ItemHandle>],
+    sights: &'a [ItemSight],
+    shares: &'a [Share],
 }
 
 /// What was seen of one item.
@@ -144,7 +153,9 @@ pub(crate) fn journal_on_disk(folder: &Path, item: &str) -> u64 {
 }
 
 /// What the steward remembers from one look to the next.
+#[derive(Default)]
 struct Steward {
+    /// One for each item that it looks at, in the same order.
     holdings: Vec<Holding>,
     alerts: Alerts,
     level: Level,
@@ -157,6 +168,7 @@ struct Steward {
 /// What it remembers of one item.
 #[derive(Default)]
 struct Holding {
+    item: Weak<ItemHandle>,
     growth: GrowthRate,
     /// What was seen at the last look.
     last: ItemSight,
@@ -169,20 +181,24 @@ struct Holding {
 }
 
 impl Steward {
-    fn new(items: &[ItemHandle]) -> Steward {
-        Steward {
-            holdings: items.iter().map(|_| Holding::default()).collect(),
-            alerts: Alerts::default(),
-            level: Level::default(),
-            capacity: None,
-            asked_at: None,
-            next_consistent: 0,
-        }
+    /// Remembers of each item what it remembered, and nothing of items that are gone.
+    fn follow(&mut self, items: &[Arc<ItemHandle>]) {
+        let mut before = std::mem::take(&mut self.holdings);
+        let holding = |item: &Arc<ItemHandle>| {
+            let known = before.iter().position(|holding| holding.item.as_ptr() == Arc::as_ptr(item));
+            match known {
+                Some(at) => before.swap_remove(at),
+                None => Holding { item: Arc::downgrade(item), ..Holding::default() },
+            }
+        };
+        self.holdings = items.iter().map(holding).collect();
     }
 
     /// Looks once, and acts on what it sees.
     async fn tend(&mut self, target: &MasterTarget) {
-        let requests = self.requests(&target.items, target.clock.now());
+        let items = target.items.all();
+        self.follow(&items);
+        let requests = self.requests(&items, target.clock.now());
         let retention = &target.config.retention;
         let place = Place { folder: retention.folder.clone(), trial: retention.trial_folder };
         let mut looking = tokio::task::spawn_blocking(move || look(&place, requests));
@@ -195,17 +211,17 @@ impl Steward {
             }
         };
         match seen {
-            Ok(sight) => self.act(target, &sight),
+            Ok(sight) => self.act(target, &items, &sight),
             Err(error) => tracing::error!("a defect in looking at the retention volume: {error}"),
         }
     }
 
-    fn requests(&mut self, items: &[ItemHandle], now: Time) -> Vec<Request> {
+    fn requests(&mut self, items: &[Arc<ItemHandle>], now: Time) -> Vec<Request> {
         let consistent = now >= self.next_consistent;
         if consistent {
             self.next_consistent = now + CONSISTENT_EVERY;
         }
-        let request = |item: &ItemHandle| Request {
+        let request = |item: &Arc<ItemHandle>| Request {
             name: item.name().to_owned(),
             storage: item.snapshot().storage,
             consistent,
@@ -213,28 +229,30 @@ impl Steward {
         items.iter().map(request).collect()
     }
 
-    fn act(&mut self, target: &MasterTarget, sight: &Sight) {
+    fn act(&mut self, target: &MasterTarget, items: &[Arc<ItemHandle>], sight: &Sight) {
         let now = target.clock.now();
         if let Ok(space) = &sight.space {
             self.capacity = Some(space.capacity.0);
         }
         let capacity = self.capacity;
         let mut shares = Vec::with_capacity(self.holdings.len());
-        for ((item, holding), seen) in target.items.iter().zip(&mut self.holdings).zip(&sight.items) {
-            let snapshot = item.snapshot();
+        for ((item, holding), seen) in items.iter().zip(&mut self.holdings).zip(&sight.items) {
+            let (snapshot, config) = (item.snapshot(), item.config());
             holding.note(now, seen);
-            holding.check_consistent(now, seen, &snapshot, &item.config.policy);
-            shares.push(holding.share(now, seen, &snapshot, &item.config.policy, capacity));
+            holding.check_consistent(now, seen, &snapshot, &config.policy);
+            shares.push(holding.share(now, seen, &snapshot, &config.policy, capacity));
         }
         let found = match &sight.space {
-            Ok(space) => self.manage(target, now, *space, &sight.items, &shares),
+            Ok(space) => {
+                self.manage(target, now, *space, Seen { items, sights: &sight.items, shares: &shares })
+            }
             Err(error) => {
                 tracing::debug!("no room is known: {error}");
                 self.alerts.clear(AlertKind::RetentionFilling);
                 Forecast::default()
             }
         };
-        self.publish(target, sight, &shares, found);
+        self.publish(target, items, sight, &shares, found);
     }
 
     /// Shares the room out, and tells when it gets scarce.
@@ -243,15 +261,14 @@ impl Steward {
         target: &MasterTarget,
         now: Time,
         space: Space,
-        seen: &[ItemSight],
-        shares: &[Share],
+        Seen { items, sights, shares }: Seen<'_>,
     ) -> Forecast {
         let rate = shares.iter().map(|share| share.rate).sum();
         let (capacity, available) = (space.capacity.0, space.available.0);
         let headroom = headroom(capacity, rate);
         let allowed = allowances(shares, headroom.saturating_sub(available));
-        for (n, (item, holding)) in target.items.iter().zip(&mut self.holdings).enumerate() {
-            holding.watch_obedience(now, &seen[n], &shares[n], allowed[n]);
+        for (n, (item, holding)) in items.iter().zip(&mut self.holdings).enumerate() {
+            holding.watch_obedience(now, &sights[n], &shares[n], allowed[n]);
             item.allow(allowed[n]);
         }
         if allowed.iter().any(|allowed| matches!(allowed, Allowance::Shortage(_))) {
@@ -259,7 +276,7 @@ impl Steward {
         }
         let journals: u64 = shares.iter().map(|share| share.bytes).sum();
         let found = forecast(shares, journals.saturating_add(available).saturating_sub(headroom));
-        let names: Vec<String> = target.items.iter().map(|item| item.name().to_owned()).collect();
+        let names: Vec<String> = items.iter().map(|item| item.name().to_owned()).collect();
         let scene = Scene {
             folder: &target.config.retention.folder.display().to_string(),
             capacity,
@@ -288,8 +305,15 @@ impl Steward {
         self.level = level;
     }
 
-    fn publish(&self, target: &MasterTarget, sight: &Sight, shares: &[Share], found: Forecast) {
-        for (n, item) in target.items.iter().enumerate() {
+    fn publish(
+        &self,
+        target: &MasterTarget,
+        items: &[Arc<ItemHandle>],
+        sight: &Sight,
+        shares: &[Share],
+        found: Forecast,
+    ) {
+        for (n, item) in items.iter().enumerate() {
             item.tell(ItemReport {
                 bytes: shares[n].bytes,
                 bytes_per_second: shares[n].rate,
@@ -304,6 +328,7 @@ impl Steward {
             bytes_per_second: shares.iter().map(|share| share.rate).sum(),
             full_in_seconds: found.full_in.filter(|_| shares.iter().any(|share| share.rate > 0)),
             needed_bytes: found.needed,
+            needed_for_24_h_bytes: found.needed_for_a_day,
             alerts: self.alerts.list(),
         });
     }
@@ -391,7 +416,8 @@ impl Holding {
         };
         let message = format!(
             "{what} {} old, though there should be one every {}; see whether the source still sets such bookmarks \
-             (mt-source bookmark, its hooks), or change application_consistent_every in mtd.toml",
+             (mt-source bookmark, its hooks), or ask for them otherwise: mtctl policy \
+             --application-consistent, or application_consistent_every in mtd.toml",
             time::format_duration(age),
             time::format_duration(nanos(every))
         );

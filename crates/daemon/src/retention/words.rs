@@ -142,13 +142,15 @@ impl Scene<'_> {
         let minima = self.shares.iter().fold(0u64, |sum, share| sum.saturating_add(share.min));
         if minima > self.capacity - headroom(self.capacity, 0) {
             return format!(
-                "min_journal of all items comes to {}, more than it has: lower it in mtd.toml, or give it a larger disk",
+                "min_journal of all items comes to {}, more than it has: lower it (mtctl policy, or mtd.toml for an item of \
+                 that file), or give it a larger disk",
                 Bytes(minima)
             );
         }
         match self.forecast.needed.filter(|needed| *needed > self.capacity) {
             Some(needed) => format!(
-                "give it a disk of at least {}, or shorten the window of an item or limit it by max_journal in mtd.toml",
+                "give it a disk of at least {}, or shorten the window of an item or limit it by max_journal (mtctl policy, or \
+                 mtd.toml for an item of that file)",
                 Bytes(round_up(needed))
             ),
             None => "see mtctl retention status".to_owned(),
@@ -212,13 +214,14 @@ mod tests {
             windows: vec![Some(20 * HOUR), Some(18 * HOUR)],
             full_in: Some(7800),
             needed: Some(1300 * GIB),
+            ..Forecast::default()
         };
         assert_eq!(
             message(&[share(300, 4), share(620, 9)], 930, &forecast, false),
             "the retention volume /mnt/retention is nearly full: 90 % of 1 TiB are used, by web02 620 GiB, web01 300 GiB, \
              other files 10 GiB; at the present 13 MiB/s its room is used up in 2 h 10 min, and recovery points of web02 \
              will reach back 18 h instead of 1 d; give it a disk of at least 1.3 TiB, or shorten the window of an item or \
-             limit it by max_journal in mtd.toml"
+             limit it by max_journal (mtctl policy, or mtd.toml for an item of that file)"
         );
         let full = message(&[share(300, 4), share(620, 9)], 1020, &forecast, true);
         assert!(
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn only_the_largest_items_are_named() {
         let shares: Vec<Share> = (1..=8).map(|n| share(n * 20, 1)).collect();
-        let forecast = Forecast { windows: vec![Some(24 * HOUR); 8], full_in: None, needed: Some(900 * GIB) };
+        let forecast =
+            Forecast { windows: vec![Some(24 * HOUR); 8], needed: Some(900 * GIB), ..Forecast::default() };
         let text = message(&shares, 850, &forecast, false);
         assert!(text.contains("web08 160 GiB") && text.contains("web04 80 GiB"), "{text}");
         assert!(text.contains("3 more items 120 GiB, other files 130 GiB"), "{text}");

@@ -8,7 +8,7 @@ use super::Teller;
 use crate::item::{Condition, ItemHandle, Snapshot};
 use crate::local::stopped;
 use crate::views::resolve;
-use control_api::{Call, PointSelector, time};
+use control_api::{Answer, Call, PointSelector, time};
 use journal::BatchNumber;
 use registration::link::{End, Job};
 use replication_receiver::Stage;
@@ -82,9 +82,20 @@ pub(super) fn commit(teller: &Teller, job: &Job, item: &ItemHandle) -> Result<St
         if !job.commit() {
             return Err(End::Cancelled);
         }
-        teller.call(job, Call::Commit { item: item.name().to_owned() })?;
+        let answer = teller.call(job, Call::Commit { item: item.name().to_owned() })?;
+        // What there is to know before the disks are detached.
+        if let Answer::Items(items) = answer
+            && let Some(detail) = items.into_iter().find_map(|item| item.detail)
+        {
+            return Ok(format!("{}: {detail}", item.name()));
+        }
     }
-    Ok(format!("the failover of {} is committed: its disks are released", item.name()))
+    Ok(committed(item.name()))
+}
+
+/// What came of a commit.
+pub(super) fn committed(item: &str) -> String {
+    format!("the failover of {item} is committed: its disks are released")
 }
 
 /// Waits until the item is open or is not, and until a rollback that goes on by itself has ended.

@@ -8,8 +8,11 @@
 //! | test failover | starting it again: what there was of it ended with the program |
 //! | end of a test failover | nothing: it ended with the program |
 //! | failover, its end, commit | looking where the item stands, and ordering what is missing (see `failover`) |
+//! | protect | looking whether the item is there as it was ordered; if not, taking it (see `item_jobs`) |
+//! | release | looking whether the item is gone; if not, letting go of it |
+//! | policy | setting it again |
 
-use super::{Teller, failover, resync};
+use super::{Teller, failover, item_jobs, resync};
 use crate::item::{Condition, ItemHandle};
 use crate::preflight::{self, Group, Machine, MachineOptions, Report, Verdict};
 use control_api::agent::JobKind;
@@ -24,13 +27,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) fn run(teller: &Teller, job: &Job) -> Result<String, End> {
     match &job.order().job {
         JobKind::Check => check(teller, job),
-        JobKind::Resync { item } => resync::run(teller, job, teller.target.item(item)?),
-        JobKind::Resume { item } => resume(teller, job, teller.target.item(item)?),
+        JobKind::Resync { item } => resync::run(teller, job, &*teller.target.item(item)?),
+        JobKind::Resume { item } => resume(teller, job, &*teller.target.item(item)?),
         JobKind::TestFailoverStart { item, point } => start_test_failover(teller, job, item, point),
         JobKind::TestFailoverStop { item, id } => stop_test_failover(teller, job, item, *id),
-        JobKind::Failover { item, point } => failover::start(teller, job, teller.target.item(item)?, point),
-        JobKind::CancelFailover { item } => failover::cancel(teller, job, teller.target.item(item)?),
-        JobKind::Commit { item } => failover::commit(teller, job, teller.target.item(item)?),
+        JobKind::Failover { item, point } => failover::start(teller, job, &*teller.target.item(item)?, point),
+        JobKind::CancelFailover { item } => failover::cancel(teller, job, &*teller.target.item(item)?),
+        JobKind::Commit { item } if job.is_continued() && teller.target.has_left(item) => {
+            Ok(failover::committed(item))
+        }
+        JobKind::Commit { item } => failover::commit(teller, job, &*teller.target.item(item)?),
+        JobKind::Protect { item } => item_jobs::protect(teller, job, item),
+        JobKind::Release { item } => item_jobs::release(teller, job, item),
         other => Err(End::Failed(Failure::new(
             other.title(),
             "it is not carried out",
@@ -153,7 +161,7 @@ fn resume(teller: &Teller, job: &Job, item: &ItemHandle) -> Result<String, End> 
 fn start_test_failover(teller: &Teller, job: &Job, item: &str, point: &PointSelector) -> Result<String, End> {
     job.begin("Open the recovery point");
     if job.is_continued() {
-        teller.wait_until_started(job, teller.target.item(item)?)?;
+        teller.wait_until_started(job, &*teller.target.item(item)?)?;
     }
     if !job.commit() {
         return Err(End::Cancelled);

@@ -1,11 +1,12 @@
 //! The conversation with the configuration server, from the master target's side.
 //!
 //! `registration::link` has the threads that talk; this module says what they talk about. `report` puts heartbeats
-//! together, `surroundings` knows disks and datastores without asking the machine each time, `jobs`, `resync` and
-//! `failover` carry out what is ordered, by the same code as the local API, and `revoked` keeps the list of certificates by
-//! which no source is let in. Nothing of the data path waits for any of it.
+//! together, `surroundings` knows disks and datastores without asking the machine each time, `jobs`, `item_jobs`, `resync`
+//! and `failover` carry out what is ordered, by the same code as the local API, and `revoked` keeps the list of certificates
+//! by which no source is let in. Nothing of the data path waits for any of it.
 
 mod failover;
+mod item_jobs;
 mod jobs;
 mod report;
 mod resync;
@@ -42,7 +43,7 @@ pub(crate) fn start(target: Arc<MasterTarget>) -> Link {
     let teller = Teller {
         runtime: Handle::current(),
         meter: HealthMeter::new(target.clock.started()),
-        surroundings: Surroundings::watch(Wanted::new(&target.config), hub.clone()),
+        surroundings: Surroundings::watch(Wanted::new(&target), hub.clone()),
         reports: Reports::default(),
         target,
     };
@@ -63,6 +64,7 @@ impl Embedder for Teller {
             health: self.meter.read(),
             disks,
             datastores,
+            data_port: Some(self.target.listen.port()),
             retention,
             items,
             protection: None,
@@ -73,6 +75,10 @@ impl Embedder for Teller {
         if let Some(authority) = self.target.hub.authority() {
             self.target.revoked.replace(&authority, &reply.revoked);
         }
+        self.runtime.spawn({
+            let (target, given) = (self.target.clone(), reply.policies.clone());
+            async move { target.follow(given).await }
+        });
         if self.reports.answered(&sent.items, reply.want_points) {
             self.target.hub.hurry();
         }

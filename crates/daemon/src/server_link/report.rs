@@ -131,7 +131,7 @@ async fn bookmarks(target: &Arc<MasterTarget>, item: &str) -> Option<Vec<Point>>
 
 /// What is told at once when it changes.
 pub(super) fn gist(target: &MasterTarget) -> Vec<String> {
-    let item = |item: &ItemHandle| {
+    let item = |item: &Arc<ItemHandle>| {
         let (snapshot, report) = (item.snapshot(), item.report().unwrap_or_default());
         let alerts: Vec<&str> =
             snapshot.alerts.iter().chain(&report.alerts).map(|alert| alert.kind.id()).collect();
@@ -139,7 +139,7 @@ pub(super) fn gist(target: &MasterTarget) -> Vec<String> {
     };
     let volume = target.volume.now();
     let ended = target.test_failovers.all().into_iter().map(|test| format!("test failover {}", test.id));
-    target.items.iter().map(item).chain(ended).chain([volume.state.to_string()]).collect()
+    target.items.all().iter().map(item).chain(ended).chain([volume.state.to_string()]).collect()
 }
 
 #[cfg(test)]
@@ -149,32 +149,18 @@ mod tests {
 
     fn point(number: u64) -> Point {
         let bookmark = Bookmark { name: format!("b{number}"), application_consistent: false, group: None };
-        Point { number, source_time: 1, receive_time: 1, bookmark: Some(bookmark), journal_bytes: 0 }
+        Point {
+            number,
+            source_time: 1,
+            receive_time: 1,
+            bookmark: Some(bookmark),
+            tested: None,
+            journal_bytes: 0,
+        }
     }
 
     fn item(name: &str) -> ItemStatus {
-        ItemStatus {
-            name: name.into(),
-            state: ItemState::Protected,
-            detail: None,
-            peer: None,
-            progress: None,
-            seconds_left: None,
-            protected_until: None,
-            newest_point: None,
-            oldest_point: None,
-            journal_bytes: 0,
-            journal_bytes_per_second: 0,
-            min_journal_bytes: 0,
-            max_journal_bytes: None,
-            window_wanted: 0,
-            window_projected: None,
-            received_bytes: 0,
-            bytes_per_second: 0,
-            disks: Vec::new(),
-            alerts: Vec::new(),
-            start: None,
-        }
+        ItemStatus::new(name, ItemState::Protected)
     }
 
     #[test]

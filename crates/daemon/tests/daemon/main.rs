@@ -3,8 +3,11 @@
 mod configuration_server;
 mod end_to_end;
 mod isolation;
+mod items;
+mod logs;
 mod registration;
 mod retention;
 mod retention_space;
 mod server_link;
 mod source;
+mod support_bundle;

@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use transport::tls::{ClientTls, TlsFiles};
 
 /// A configuration server in this process; it ends with the runtime of the test.
-struct Cs {
+pub(crate) struct Cs {
     folder: TempDir,
     port: u16,
 }
 
 impl Cs {
-    async fn start() -> Cs {
+    pub(crate) async fn start() -> Cs {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -34,34 +34,34 @@ impl Cs {
         cs
     }
 
-    fn passphrase(&self) -> PathBuf {
+    pub(crate) fn passphrase(&self) -> PathBuf {
         self.folder.path().join(PASSPHRASE_FILE)
     }
 }
 
 /// A master target's folder with its configuration.
-struct Machine {
-    folder: TempDir,
+pub(crate) struct Machine {
+    pub(crate) folder: TempDir,
     port: u16,
 }
 
 impl Machine {
-    fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         let machine = Machine { folder: tempfile::tempdir().unwrap(), port: free_port() };
         fs::create_dir(machine.folder.path().join("retention")).unwrap();
         fs::write(machine.config(), machine.configuration()).unwrap();
         machine
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("mtd.toml")
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         let (folder, port) = (self.folder.path().display(), self.port);
         format!(
             "listen = \"127.0.0.1:{port}\"\nsocket = \"{folder}/mtd.sock\"\nstate_folder = \"{folder}/state\"\n\
@@ -151,7 +151,7 @@ async fn people_see_each_step_and_what_to_do_when_one_fails() {
     assert!(again.status.success() && shown(&again).contains("is not registered"), "{}", shown(&again));
 }
 
-fn host(kind: HostKind, name: &str, number: u32) -> Host {
+pub(crate) fn host(kind: HostKind, name: &str, number: u32) -> Host {
     Host {
         kind,
         name: name.into(),
@@ -162,7 +162,7 @@ fn host(kind: HostKind, name: &str, number: u32) -> Host {
     }
 }
 
-fn register(cs: &Cs, host: Host, state: &Path) {
+pub(crate) fn register(cs: &Cs, host: Host, state: &Path) {
     let (passphrase, _) = registration::passphrase(&cs.passphrase()).unwrap();
     let server = registration::server::Server { address: "127.0.0.1".into(), port: cs.port };
     let order = Order { server: &server, passphrase: &passphrase, host, state, replace: false };

@@ -1,8 +1,8 @@
 //! What a machine has, in the words of a heartbeat.
 
+use block_device::Inventory;
 use block_device::inventory::{AttachedDisk, Role, Use};
 use block_device::mounts::Mount;
-use block_device::{Inventory, System};
 use control_api::agent::{Datastore, HostDisk};
 use nix::sys::statvfs::statvfs;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ fn used_for(disk: &AttachedDisk) -> String {
         Role::Retention => "retention volume".to_owned(),
         Role::Target => "target of an item".to_owned(),
         Role::Used => disk.uses.first().map_or_else(|| "in use".to_owned(), by),
-        Role::Free => "free".to_owned(),
+        Role::Free => HostDisk::FREE.to_owned(),
     }
 }
 
@@ -49,13 +49,12 @@ fn by(used: &Use) -> String {
     }
 }
 
-/// The folders that these files lie in, with the file systems that they are on. Asking a file system that is away can
+/// These folders, each once and in this order, with the file systems that they are on. Asking a file system that is away can
 /// take as long as that is away.
-pub fn datastores(system: &System, files: impl IntoIterator<Item = PathBuf>) -> Vec<Datastore> {
-    let mounts = block_device::mounts::read(system).unwrap_or_default();
-    let folders: BTreeSet<PathBuf> =
-        files.into_iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
-    folders.into_iter().map(|folder| datastore(&mounts, &folder)).collect()
+pub fn datastores(mounts: &[Mount], folders: impl IntoIterator<Item = PathBuf>) -> Vec<Datastore> {
+    let mut told = BTreeSet::new();
+    let folders = folders.into_iter().filter(|folder| told.insert(folder.clone()));
+    folders.map(|folder| datastore(mounts, &folder)).collect()
 }
 
 fn datastore(mounts: &[Mount], folder: &Path) -> Datastore {
@@ -76,18 +75,20 @@ fn datastore(mounts: &[Mount], folder: &Path) -> Datastore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use block_device::System;
 
     #[test]
     fn a_folder_is_told_once_with_its_file_system() {
         let folder = tempfile::tempdir().unwrap();
-        let files = ["a.vmdk", "b.vmdk"].map(|name| folder.path().join(name));
-        let found = datastores(&System::host(), files);
+        let mounts = block_device::mounts::read(&System::host()).unwrap();
+        let found = datastores(&mounts, [folder.path().to_owned(), folder.path().to_owned()]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].folder, folder.path().display().to_string());
         assert!(!found[0].file_system.is_empty(), "{found:?}");
         let (capacity, available) = (found[0].capacity_bytes.unwrap(), found[0].available_bytes.unwrap());
         assert!(0 < available && available < capacity, "{found:?}");
-        let gone = datastores(&System::host(), [PathBuf::from("/nowhere/at/all.vmdk")]);
+        let gone = datastores(&mounts, ["/nowhere/at/all", "/else"].map(PathBuf::from));
         assert_eq!((gone[0].capacity_bytes, gone[0].available_bytes), (None, None));
+        assert_eq!((&*gone[0].folder, &*gone[1].folder), ("/nowhere/at/all", "/else"));
     }
 }

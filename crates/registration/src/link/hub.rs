@@ -245,6 +245,11 @@ impl Hub {
         .flatten()
     }
 
+    /// Who this machine is registered as now, if it is.
+    pub(super) fn session_now(&self) -> Option<Arc<Session>> {
+        self.lock().session.clone()
+    }
+
     /// Between two heartbeats: until `end`, or, not before `soonest`, when somebody is in a hurry.
     pub(super) fn until_heartbeat(&self, session: &Arc<Session>, soonest: Instant, end: Instant) -> Woken {
         let hurried = |state: &mut State| state.over(session).or(state.hurry.then_some(Woken::Called));

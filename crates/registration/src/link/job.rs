@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::hub::Hub;
+use super::meeting::Meeting;
 use crate::register::now;
 use control_api::agent::{JobOrder, JobReport, JobState, JobStep, StepState};
 use control_api::{Failure, Progress};
@@ -148,6 +149,12 @@ impl Job {
                 "make room on the volume of the state folder, and order it again",
             )
         })
+    }
+
+    /// A meeting of this id, with other hosts that were ordered jobs of it by the same configuration server.
+    pub fn meeting(&self, id: &str) -> Meeting {
+        let authority = self.shared.ledger().get(&self.order().id).map(|entry| entry.authority.clone());
+        Meeting::new(&self.shared, authority, id)
     }
 
     /// Tells what steps there will be.

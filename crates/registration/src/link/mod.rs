@@ -6,7 +6,7 @@
 //!  heartbeats  tells how it is, each half minute                      one, kept
 //!  jobs        asks for jobs; the answer waits until there is one     one, kept
 //!  reports     tells what becomes of them, until that is confirmed    one, kept
-//!  job         runs one, at most eight at once                        –
+//!  job         runs one, at most eight at once                        – (one, kept, for a meeting)
 //! ```
 //!
 //! All of them are threads of their own that block, with time limits, and nothing that replicates waits for them. When
@@ -30,6 +30,7 @@ mod job;
 mod jobs;
 mod ledger;
 mod line;
+mod meeting;
 mod pauses;
 mod reports;
 mod session;
@@ -43,6 +44,7 @@ pub use disks::{datastores, host_disks};
 pub use health::HealthMeter;
 pub use hub::Hub;
 pub use job::{End, Job};
+pub use meeting::Meeting;
 pub use pauses::pause;
 pub use surroundings::{Look, Surroundings};
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use block_device::inventory::{Controller, DeviceNumber, DiskPath, MultipathMap, Partition};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 const ID: &str = "36000c29a0123456789abcdef01234567";
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
@@ -150,10 +152,85 @@ fn every_disk_has_its_standing() {
     again.signature = file_system("ext4", Some(UUID), "mt-retention");
     let mut fat = free("sdd", "36000c29c");
     fat.signature = file_system("vfat", None, "");
-    let inventory = Inventory { disks: vec![ours, again, free("sde", "36000c29d"), fat] };
-    let root = tempfile::tempdir().unwrap();
-    let surveyed = survey(&System::at(root.path()), &inventory, Path::new("/mnt/retention"));
-    let standings: Vec<&Standing> = surveyed.iter().map(|(_, standing)| standing).collect();
-    assert_eq!(standings[..3], [&Standing::Retention, &Standing::Eligible, &Standing::Eligible]);
-    assert!(matches!(standings[3], Standing::Ineligible(broken) if broken[0].rule() == "fat"));
+    // What fstab keeps for retention is still an item's target.
+    let mut target = free("sdf", "36000c29e");
+    target.role = Role::Retention;
+    let (elsewhere, nilfs) = (free("sdg", "36000c29f"), free("sdh", "36000c2a0"));
+    let disks = vec![ours, again, free("sde", "36000c29d"), fat, target, elsewhere, nilfs];
+    let inventory = Inventory { disks };
+    let machine = Machine::new();
+    let mount_point = Path::new("/mnt/retention");
+    let targets = ["/dev/mapper/36000c29e".to_owned()];
+    let question =
+        Question { mount_point, state_folder: Path::new("/state"), targets: &targets, doubt: None };
+    let standings = |question: &Question<'_>| -> Vec<Standing> {
+        survey(&machine.system(), &inventory, question).into_iter().map(|(_, standing)| standing).collect()
+    };
+    let rules = |standing: &Standing| match standing {
+        Standing::Ineligible(broken) => broken.iter().map(Ineligible::rule).collect(),
+        other => vec![if *other == Standing::Retention { "retention" } else { "eligible" }],
+    };
+    let all: Vec<Vec<&str>> = standings(&question).iter().map(rules).collect();
+    let expected = ["retention", "unmarked", "eligible", "fat", "target", "in-fstab", "other-file-system"];
+    assert_eq!(all, expected.map(|rule| vec![rule]));
+    // A marker makes the disk known again, and that of another file system does not.
+    machine.program("debugfs", &marker(UUID));
+    assert_eq!(standings(&question)[1], Standing::Eligible);
+    machine.program("debugfs", &marker(&UUID.replace('1', "2")));
+    assert_eq!(rules(&standings(&question)[1]), ["marker"]);
+    // So does the ledger of a preparation that was cut off.
+    machine.program("debugfs", "true");
+    machine.write(
+        "state/retention-prepare.json",
+        &format!(
+            r#"{{"format":1,"disk":"36000c29b","mount_point":"/mnt/retention","file_system":"{UUID}","made":true,"fstab_device":null}}"#
+        ),
+    );
+    assert_eq!(standings(&question)[1], Standing::Eligible);
+    // Where a target may be missing in the list, nothing is offered that could be it.
+    let doubtful = Question { doubt: Some("a file is torn"), ..question };
+    let all: Vec<Vec<&str>> = standings(&doubtful).iter().map(rules).collect();
+    assert_eq!(all[..3], [["retention"], ["maybe-target"], ["maybe-target"]]);
+    machine.program("blkid", "echo 'cannot read' >&2; exit 2");
+    assert_eq!(rules(&standings(&question)[2]), ["unexamined"]);
+}
+
+fn marker(file_system: &str) -> String {
+    format!(
+        "echo 'master-target retention volume, format 1'; echo 'id = 12'; echo 'file-system = {file_system}'"
+    )
+}
+
+/// A machine that is a folder, with an fstab and with programs that say what a test has them say.
+struct Machine(tempfile::TempDir);
+
+impl Machine {
+    fn new() -> Machine {
+        let machine = Machine(tempfile::tempdir().unwrap());
+        machine.write(
+            "etc/fstab",
+            "/dev/sda1 / ext4 defaults 0 1\n/dev/mapper/36000c29f /srv/data ext4 noauto 0 0\n",
+        );
+        machine.program("debugfs", "true");
+        let nilfs =
+            "case $* in */sdh) printf 'TYPE=nilfs2\\nUSAGE=filesystem\\nUUID=a\\n' ;; *) exit 2 ;; esac";
+        machine.program("blkid", nilfs);
+        machine
+    }
+
+    fn system(&self) -> System {
+        System::at(self.0.path())
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = format!("sbin/{name}");
+        self.write(&path, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(self.0.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }

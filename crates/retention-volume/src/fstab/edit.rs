@@ -14,8 +14,9 @@ const OPTIONS: [&str; 5] = [
     "x-systemd.device-timeout=60s",
 ];
 
-/// What keeps the volume from being mounted at boot, or from being written.
-const HARMFUL: [&str; 3] = ["noauto", "ro", "_netdev"];
+/// What keeps the volume from being mounted at boot, or from being written; what has it mounted again behind the back of
+/// whoever unmounted it; and what lets a disk keep in its cache what was to be durable.
+const HARMFUL: [&str; 6] = ["noauto", "ro", "_netdev", "x-systemd.automount", "nobarrier", "barrier=0"];
 
 /// Lines that are shown around the one that changes.
 const CONTEXT: usize = 2;

@@ -139,6 +139,39 @@ fn the_difference_is_what_diff_shows() {
     assert_eq!(plan(&format!("{OURS}\n")).unwrap().difference(), "");
 }
 
+/// The power failed between the backup and the edit, and in the middle of writing.
+#[test]
+fn what_a_run_that_was_cut_off_left_is_used_or_written_over() {
+    let root = tempfile::tempdir().unwrap();
+    let system = System::at(root.path());
+    let etc = root.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    let before = "/dev/sda1 / ext4 defaults 0 1\n";
+    fs::write(etc.join("fstab"), before).unwrap();
+    fs::write(etc.join("fstab.before-master-target"), before).unwrap();
+    fs::write(etc.join(".fstab.new"), "/dev/mapper/36000c29a0123 /mnt/ret").unwrap();
+    fs::write(etc.join(".fstab.before-master-target.new"), "/dev/s").unwrap();
+    let edit = Fstab::read(&system).unwrap().plan(&wanted(), &is_ours).unwrap();
+    let backup = edit.write(&system).unwrap();
+    assert_eq!(backup.as_deref(), Some(Path::new("/etc/fstab.before-master-target")));
+    assert_eq!(fs::read_to_string(etc.join("fstab")).unwrap(), format!("{before}{OURS}\n"));
+    assert_eq!(fs::read_to_string(etc.join("fstab.before-master-target")).unwrap(), before);
+    assert!(!etc.join(".fstab.new").exists() && !etc.join("fstab.before-master-target.2").exists());
+}
+
+/// What a person may have put there that keeps the volume away, or what is written from the disk.
+#[test]
+fn options_that_harm_are_taken_out() {
+    let harm = "noauto,ro,_netdev,x-systemd.automount,nobarrier,barrier=0";
+    for option in harm.split(',') {
+        let line = format!("/dev/mapper/{ID} /mnt/retention ext4 rw,nofail,{option},noatime 0 2\n");
+        let edited = after(&line);
+        let entry = Fstab::new(edited.as_str()).at(Path::new("/mnt/retention")).unwrap();
+        assert!(!entry.has(option) && entry.has("noatime") && entry.has("nofail"), "{edited}");
+        assert!(!plan(&edited).unwrap().is_needed());
+    }
+}
+
 #[test]
 fn writing_keeps_a_backup_and_refuses_a_file_that_changed() {
     let root = tempfile::tempdir().unwrap();

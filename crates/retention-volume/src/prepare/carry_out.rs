@@ -3,6 +3,7 @@
 use super::ledger::{Ledger, Record};
 use super::read_back::{check_mount, read_back};
 use super::{Plan, Progress, Refusal, Request, Step, look};
+use crate::contents;
 use crate::error::{Error, Result};
 use crate::ext4::{self, LABEL};
 use crate::{Place, RetentionVolume};
@@ -155,6 +156,7 @@ impl Run<'_> {
     /// go for mke2fs, which refuses a device that is in use as well.
     fn prove(&self, device: &str) -> Result<()> {
         let (disk, inventory) = self.look_again()?;
+        let disk = contents::looked_into(self.system, &disk)?;
         look::check_eligible(self.system, &inventory, &disk, self.request, Some(&self.record))?;
         let id = self.plan.disk.scsi_id.to_string();
         let number = disk.map.as_ref().filter(|map| map.name == id).map(|map| map.number);

@@ -81,6 +81,12 @@ pub(super) fn read(system: &System, state_folder: &Path) -> Result<Option<Record
     }
 }
 
+/// UUID of the file system that a run which was cut off made on this disk, or was to make.
+pub(crate) fn begun(system: &System, state_folder: &Path, disk: &ScsiId) -> Option<FileSystemUuid> {
+    let record = read(system, state_folder).ok().flatten()?;
+    record.file_system().filter(|_| record.disk == disk.as_str())
+}
+
 /// The ledger, held by this program alone.
 pub(super) struct Ledger {
     path: PathBuf,

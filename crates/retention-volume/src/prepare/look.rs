@@ -2,7 +2,8 @@
 
 use super::ledger::{self, Record};
 use super::{ChosenDisk, Plan, Refusal, Request, Step, place};
-use crate::eligibility::{Ineligible, RECOMMENDED, is_mounted_at, is_named, judge, locked};
+use crate::contents::{self, UNKNOWN};
+use crate::eligibility::{self, Ineligible, RECOMMENDED, is_mounted_at, is_named, rules_broken};
 use crate::error::{Error, Result};
 use crate::ext4::{self, LABEL};
 use crate::fstab::{Edit, Fstab, Wanted};
@@ -25,7 +26,7 @@ pub fn plan(system: &System, request: &Request) -> Result<Plan> {
 pub(super) fn look(system: &System, request: &Request, fresh: FileSystemUuid) -> Result<Plan> {
     let mount_point = place::plain(&request.mount_point)?;
     let inventory = inventory(system, request, &mount_point);
-    let disk = chosen(system, &inventory, &request.disk)?;
+    let disk = &contents::looked_into(system, chosen(system, &inventory, &request.disk)?)?;
     let record = ledger::read(system, &request.state_folder)?;
     let (record, foreign) = match record {
         Some(record) if disk.scsi_id.as_ref().is_some_and(|id| id.as_str() == record.disk) => {
@@ -66,15 +67,7 @@ pub(super) fn check_eligible(
     let own = record.and_then(Record::file_system).map(|uuid| uuid.to_string());
     let known: Vec<String> = request.reformat.iter().cloned().chain(own).collect();
     let mount_point = place::plain(&request.mount_point)?;
-    let mut broken = judge(inventory, disk, &mount_point, &known);
-    if broken.is_empty() {
-        broken.extend(locked(system, disk));
-    }
-    // That fstab means it for the retention volume makes it no less a target.
-    let is_it = |target: &String| inventory.find(system, target).is_ok_and(|found| found.name == disk.name);
-    if !broken.contains(&Ineligible::Target) && request.targets.iter().any(is_it) {
-        broken.push(Ineligible::Target);
-    }
+    let broken = rules_broken(system, inventory, disk, (&mount_point, &known), &request.targets);
     match broken.is_empty() {
         true => Ok(()),
         false => Err(Refusal::Ineligible { disk: disk.shown().to_owned(), broken }.into()),
@@ -178,6 +171,9 @@ impl View<'_> {
     /// something that is ours, mounted, or named by `--reformat`.
     fn content(&self, request: &Request, mounted: Option<&Mount>, fresh: FileSystemUuid) -> Result<Content> {
         let Some(Signature::FileSystem { name, uuid: told, label }) = &self.disk.signature else {
+            if let Some(mount) = mounted {
+                return Err(self.holds_unknown_file_system(mount));
+            }
             let begun = self.record.as_ref().filter(|record| !record.made);
             return Ok(Content::Make { uuid: begun.and_then(Record::file_system).unwrap_or(fresh) });
         };
@@ -221,15 +217,14 @@ impl View<'_> {
 
     /// Whether the marker on the disk, which is not mounted, belongs to its file system.
     fn marker(&self, uuid: FileSystemUuid) -> Result<()> {
-        let device = self.disk.device();
-        let path = || PathBuf::from(&device);
-        match ext4::marker(self.system, &device)? {
-            None => Err(Error::NotPrepared { path: path() }),
-            Some(marker) => match marker.file_system {
-                Some(expected) if expected != uuid => Err(Error::OtherFileSystem { path: path(), expected }),
-                _ => Ok(()),
-            },
-        }
+        ext4::check_marker(self.system, &self.disk.device(), uuid)
+    }
+
+    /// Something is mounted from the disk that neither we nor blkid know.
+    fn holds_unknown_file_system(&self, mount: &Mount) -> Error {
+        let (shown, device) = (mount.kind.clone(), self.disk.device());
+        let broken = vec![Ineligible::OtherFileSystem { shown, uuid: None, keep: None, device }];
+        Refusal::Ineligible { disk: self.disk.shown().to_owned(), broken }.into()
     }
 
     fn edit(&self, content: &Content) -> Result<Edit> {
@@ -243,26 +238,10 @@ impl View<'_> {
     /// Whether fstab means the disk by this.
     fn is_called(&self, device: &str, uuid: FileSystemUuid) -> bool {
         let recorded = self.record.as_ref().and_then(|record| record.fstab_device.as_deref());
-        let (told, label) = match &self.disk.signature {
-            Some(Signature::FileSystem { uuid, label, .. }) => (uuid.as_deref(), label.as_deref()),
-            _ => (None, None),
-        };
-        let value = |tag: &str| Some(device.strip_prefix(tag)?.trim_matches('"').to_owned());
-        if let Some(named) = value("UUID=") {
-            return is_named(Some(&named), told.map(str::to_owned).as_slice())
-                || FileSystemUuid::parse(&named) == Some(uuid)
-                || recorded == Some(device);
-        }
-        if let Some(named) = value("LABEL=") {
-            return label == Some(&named) || recorded == Some(device);
-        }
+        let named = device.strip_prefix("UUID=").map(|named| named.trim_matches('"'));
         recorded == Some(device)
-            || device.starts_with("/dev/")
-                && match self.inventory.find(self.system, device) {
-                    Ok(found) => found.scsi_id.as_ref() == Some(&self.id),
-                    Err(block_device::Error::Ambiguous { duplicates }) => duplicates.id == self.id,
-                    Err(_) => false,
-                }
+            || named.and_then(FileSystemUuid::parse) == Some(uuid)
+            || eligibility::is_called(self.system, self.inventory, self.disk, device)
     }
 
     fn steps(
@@ -288,10 +267,14 @@ impl View<'_> {
         }
         steps.extend(alias.map(|map| Step::Unmap { map: map.name.clone() }));
         if map.is_none() || alias.is_some() || !multipath::wanted(self.system)?.contains(&self.id) {
+            self.refuse_alias()?;
             steps.push(Step::Map { device: device.clone() });
         }
         if let Content::Make { uuid } = content {
-            let erases = self.disk.signature.as_ref().map(|found| self.described(found));
+            let erases = match &self.disk.signature {
+                Some(found) => Some(self.described(found)),
+                None => (!contents::is_blank(self.system, self.disk)?).then(|| UNKNOWN.to_owned()),
+            };
             steps.push(Step::MakeFileSystem { device, uuid: *uuid, erases });
         }
         if folder_is_missing {
@@ -316,6 +299,15 @@ impl View<'_> {
         Ok(steps)
     }
 
+    /// By an alias in multipath's configuration the map would get that name again, after the volume was unmounted.
+    fn refuse_alias(&self) -> Result<()> {
+        let aliases = multipath::aliases(self.system, &self.id);
+        let Some(alias) = aliases.last() else { return Ok(()) };
+        let (id, name) = (self.id.to_string(), alias.name.clone());
+        let conflicts = aliases.into_iter().map(|alias| alias.conflict).collect();
+        Err(Refusal::Alias { id, name, conflicts }.into())
+    }
+
     /// What is on the disk, with its UUID.
     fn described(&self, found: &Signature) -> String {
         match found {
@@ -336,6 +328,15 @@ impl View<'_> {
             ));
         }
         let makes = steps.iter().any(|step| matches!(step, Step::MakeFileSystem { .. }));
+        if steps
+            .iter()
+            .any(|step| matches!(step, Step::MakeFileSystem { erases: Some(what), .. } if what == UNKNOWN))
+        {
+            notes.push(format!(
+                "the disk holds {UNKNOWN}, and not only zeros: make sure that no program uses it without a file system, and \
+                 that nothing of it is wanted"
+            ));
+        }
         if let Some(uuid) = request.reformat.as_ref().filter(|uuid| !makes || !self.holds(uuid)) {
             notes
                 .push(format!("--reformat {uuid} has no effect: the disk holds no file system of that UUID"));

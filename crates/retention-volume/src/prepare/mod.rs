@@ -10,7 +10,7 @@
 //!    that may be another disk's tomorrow
 //! ```
 //!
-//! *What is never erased.* A file system is made only on a disk that holds nothing, on one whose file system a person
+//! *What is never erased.* A file system is made only on a disk that holds nothing known, on one whose file system a person
 //! named by its UUID (`--reformat`), and on one where our own was begun, was not finished and was never mounted. Right
 //! before, all rules of [`crate::eligibility`] are looked at once more, and the device is proved to be the disk.
 //!
@@ -29,6 +29,7 @@ mod read_back;
 mod refusal;
 
 pub use carry_out::carry_out;
+pub(crate) use ledger::begun;
 pub use look::plan;
 pub use place::BadPlace;
 pub use refusal::Refusal;
@@ -99,7 +100,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What will be erased: `Some(None)` for a disk that holds nothing known.
+    /// What will be erased: `Some(None)` for a disk that is empty.
     pub fn erases(&self) -> Option<Option<&str>> {
         self.steps.iter().find_map(|step| match step {
             Step::MakeFileSystem { erases, .. } => Some(erases.as_deref()),

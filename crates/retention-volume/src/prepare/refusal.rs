@@ -111,7 +111,7 @@ pub enum Refusal {
     },
     /// The map has another name than the disk's id.
     #[error(
-        "the multipath map of {id} is called {name}, not by the SCSI id: {}; then run this again",
+        "the multipath map of {id} gets the name {name}, not the SCSI id: {}; then run this again",
         match &conflicts[..] {
             [] => "find the setting that names it, with multipath -t".to_owned(),
             conflicts => conflicts.iter().map(|one| format!("in {} line {}: {}", one.file, one.line, one.advice)).collect::<Vec<_>>().join("; "),

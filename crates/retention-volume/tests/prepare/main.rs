@@ -85,6 +85,49 @@ fn a_volume_that_was_mounted_by_hand_is_adopted_and_moved_to_its_id() {
     }
 }
 
+/// The map would get the alias again, so the volume is not even unmounted.
+#[test]
+fn an_alias_in_the_configuration_is_noticed_before_anything_is_done() {
+    let Some(machine) = Machine::new() else { return };
+    with_alias(&machine);
+    mounted_by_hand(&machine, "/dev/mapper/mpatha");
+    let alias = format!("multipaths {{\n multipath {{\n  wwid {ID}\n  alias mpatha\n }}\n}}\n");
+    machine.write("etc/multipath/conf.d/site.conf", alias);
+    let before = machine.log();
+    let error = machine.prepare(&machine.request()).unwrap_err();
+    assert!(matches!(&error, Error::Refused(Refusal::Alias { name, .. }) if name == "mpatha"), "{error}");
+    assert!(error.to_string().contains("site.conf line 4: remove the alias"), "{error}");
+    assert_eq!(machine.log(), before);
+    assert_eq!(machine.read("mnt/retention/precious"), "kept");
+}
+
+/// Neither this program nor blkid knows what is there, but it is not nothing.
+#[test]
+fn a_disk_with_data_of_no_known_form_is_not_called_empty() {
+    for offset in [40 << 10, fake::SIZE - 512] {
+        let Some(machine) = Machine::new() else { return };
+        machine.put("sdb", offset, b"somebody's");
+        let request = machine.request();
+        let plan = machine.plan(&request).unwrap();
+        assert_eq!(plan.erases(), Some(Some("data of no known form")));
+        assert!(plan.notes.iter().any(|note| note.contains("not only zeros")), "{:?}", plan.notes);
+        machine.prepare(&request).unwrap();
+        machine.assert_prepared(&request);
+    }
+}
+
+/// Without a second opinion nothing is erased.
+#[test]
+fn a_disk_on_which_blkid_cannot_say_anything_is_left_alone() {
+    for script in ["echo 'error: /dev/sdb: Input/output error' >&2; exit 2", "exit 4"] {
+        let Some(machine) = Machine::new() else { return };
+        machine.program("sbin/blkid", &format!("#!/bin/sh\n{script}\n"));
+        assert!(machine.refusal(&machine.request()).to_string().contains("blkid -p"));
+        fs::remove_file(machine.path("sbin/blkid")).unwrap();
+        assert!(machine.refusal(&machine.request()).to_string().contains("blkid"));
+    }
+}
+
 #[test]
 fn a_volume_that_is_busy_stays_mounted_and_names_the_daemon() {
     let Some(machine) = Machine::new() else { return };

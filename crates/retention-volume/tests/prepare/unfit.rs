@@ -29,7 +29,7 @@ fn mbr() -> Vec<u8> {
 type SetUp = fn(&Machine, &mut Request);
 
 /// Each makes the disk, or the mount point, unfit in one way; and a word of the message.
-const UNFIT: [(&str, SetUp); 30] = [
+const UNFIT: [(&str, SetUp); 34] = [
     ("this machine runs from it", |_, request| request.disk = "sda".into()),
     ("is not a disk", |_, request| request.disk = "sda1".into()),
     ("there is no disk", |_, request| request.disk = "sdz".into()),
@@ -61,6 +61,16 @@ const UNFIT: [(&str, SetUp); 30] = [
     ("FAT file system", |machine, _| machine.put("sdb", 0, &fat())),
     ("(xfs)", |machine, _| machine.put("sdb", 0, b"XFSB")),
     ("ext4 \"data\"", |machine, _| machine.make_ext4("sdb", OTHER_UUID, "data")),
+    // What the machine's own blkid knows, and this program does not.
+    ("VMFS_volume_member", |machine, _| machine.put("sdb", 1 << 20, b"\x0d\xd0\x01\xc0")),
+    ("ceph_bluestore", |machine, _| machine.put("sdb", 0, b"bluestore block device\n")),
+    ("file system (strange)", |machine, _| {
+        machine.append("proc/self/mountinfo", "41 22 8:16 / /mnt/retention rw - strange /dev/sdb rw");
+    }),
+    ("remove the alias", |machine, _| {
+        let alias = format!("multipaths {{\n multipath {{\n  wwid {ID}\n  alias data\n }}\n}}\n");
+        machine.write("etc/multipath.conf", alias);
+    }),
     ("no marker", |machine, _| machine.make_ext4("sdb", OTHER_UUID, "mt-retention")),
     ("partition table", |machine, _| machine.put("sdb", 0, &mbr())),
     ("cannot be read", |machine, _| fs::remove_file(machine.path("dev/sdb")).unwrap()),

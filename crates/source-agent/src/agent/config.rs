@@ -1,10 +1,12 @@
 //! The configuration file.
 
+use super::assignment::Assignment;
 use anyhow::{Context, Result, bail, ensure};
 use change_stream::{Compression, MAX_DISKS};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use transport::tls::TlsFiles;
 
 /// Where `mt-source` looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/master-target/mt-source.toml";
@@ -13,13 +15,18 @@ pub const DEFAULT_SOCKET: &str = "/run/mt-source/mt-source.sock";
 /// Folder of the agent's own state, unless the configuration says another.
 pub const DEFAULT_STATE: &str = "/var/lib/mt-source";
 
+/// The shortest time from one regular bookmark to the next that others may ask for, in seconds.
+pub(crate) const MIN_EVERY: u64 = 60;
+/// The longest time from one regular bookmark to the next, in seconds.
+pub(crate) const MAX_EVERY: u64 = 7 * 86_400;
+
 /// Everything that `mt-source` is told. `packaging/mt-source.toml` documents every key.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
-    /// The replicated item, as the master target knows it.
-    pub item: String,
-    /// Host and port of the master target.
-    pub target: String,
+    /// The replicated item, as the master target knows it; without it the agent waits for an assignment.
+    pub item: Option<String>,
+    /// Host and port of the master target; goes with `item`.
+    pub target: Option<String>,
     /// Name that the master target's certificate is for; the host of `target` when missing.
     pub server_name: Option<String>,
     /// Folder of the agent's own state.
@@ -34,8 +41,8 @@ pub struct Config {
     /// How data is compressed on the wire.
     #[serde(default)]
     pub compression: CompressionName,
-    /// Certificate files.
-    pub tls: Tls,
+    /// Certificate files; those of the identity in the state folder when missing.
+    pub tls: Option<Tls>,
     /// Where the disks are served.
     #[serde(default)]
     pub nbd: Nbd,
@@ -46,6 +53,7 @@ pub struct Config {
     #[serde(default)]
     pub hooks: Hooks,
     /// The item's disks.
+    #[serde(default)]
     pub disks: Vec<DiskConfig>,
 }
 
@@ -102,11 +110,13 @@ pub struct Hooks {
     pub post: Vec<String>,
     /// Time for each of them.
     pub timeout_seconds: u64,
+    /// How often a bookmark is set between them, where the configuration server does not say; 0 for never.
+    pub every_seconds: u64,
 }
 
 impl Default for Hooks {
     fn default() -> Hooks {
-        Hooks { pre: Vec::new(), post: Vec::new(), timeout_seconds: 30 }
+        Hooks { pre: Vec::new(), post: Vec::new(), timeout_seconds: 30, every_seconds: 3600 }
     }
 }
 
@@ -114,6 +124,11 @@ impl Hooks {
     /// Time for each of them.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
+    }
+
+    /// How often a bookmark is set between them; zero for never.
+    pub fn every(&self) -> Duration {
+        Duration::from_secs(self.every_seconds)
     }
 }
 
@@ -208,7 +223,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("tls", &["certificate", "key", "ca"]),
     ("nbd", &["listen"]),
     ("limits", &["backlog_mib", "bulk_connections", "jobs"]),
-    ("hooks", &["pre", "post", "timeout_seconds"]),
+    ("hooks", &["pre", "post", "timeout_seconds", "every_seconds"]),
     ("disks", &["id", "path", "format"]),
 ];
 
@@ -232,14 +247,15 @@ impl Config {
 
     /// Refuses what contradicts itself or is out of bounds.
     pub fn check(&self) -> Result<()> {
-        ensure!(!self.item.is_empty(), "item is empty; name the item as the master target knows it");
         ensure!(
-            self.target
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
-            "target is {:?}; give host and port, such as \"mt.example.com:9443\"",
-            self.target
+            self.item.is_some() == self.target.is_some(),
+            "item and target go together; give both, or neither for an agent that waits for its assignment"
         );
+        ensure!(
+            self.server_name.is_none() || self.target.is_some(),
+            "server_name is set without target; it is a name of that"
+        );
+        self.assignment().map_or(Ok(()), |assignment| assignment.check())?;
         let count = self.disks.len();
         ensure!(
             (1..=MAX_DISKS).contains(&count),
@@ -256,16 +272,36 @@ impl Config {
         ensure!((1..=16).contains(&jobs), "limits.jobs is {jobs}; possible are 1 to 16");
         ensure!(self.hooks.timeout_seconds > 0, "hooks.timeout_seconds is 0; the least is 1");
         ensure!(
+            self.hooks.every_seconds <= MAX_EVERY,
+            "hooks.every_seconds is {}; the most is {MAX_EVERY}, a week",
+            self.hooks.every_seconds
+        );
+        ensure!(
             self.hooks.pre.is_empty() || !self.hooks.post.is_empty(),
             "hooks.pre is set without hooks.post: nothing would thaw what it freezes"
         );
         Ok(())
     }
 
-    /// Name that the master target's certificate must be for.
-    pub fn server_name(&self) -> &str {
-        let host = self.target.rsplit_once(':').map_or(self.target.as_str(), |(host, _)| host);
-        self.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']))
+    /// Where the file says that the disks are replicated to.
+    pub fn assignment(&self) -> Option<Assignment> {
+        let (item, target) = self.item.clone().zip(self.target.clone())?;
+        Some(Assignment { item, target, server_name: self.server_name.clone() })
+    }
+
+    /// The certificate files: by default those that registering makes.
+    pub fn tls_files(&self) -> TlsFiles {
+        let identity = self.state_folder.join(registration::IDENTITY);
+        match &self.tls {
+            Some(Tls { certificate, key, ca }) => {
+                TlsFiles { certificate: certificate.clone(), key: key.clone(), ca: ca.clone() }
+            }
+            None => TlsFiles {
+                certificate: identity.join(registration::CERTIFICATE_FILE),
+                key: identity.join(registration::KEY_FILE),
+                ca: identity.join(registration::CA_FILE),
+            },
+        }
     }
 }
 
@@ -311,10 +347,23 @@ mod tests {
 
     const SAMPLE: &str = include_str!("../../../../packaging/mt-source.toml");
 
+    /// The sample with all that it switches off.
+    fn full() -> String {
+        let line = |line: &str| {
+            let rest = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && !rest.is_empty());
+            format!("{}\n", rest.unwrap_or(line))
+        };
+        SAMPLE.lines().map(line).collect()
+    }
+
     #[test]
     fn the_sample_is_valid_and_documents_every_key() {
-        let config = Config::parse(SAMPLE).unwrap();
-        assert_eq!(config.server_name(), "mt.example.com");
+        assert!(
+            SAMPLE.lines().all(|line| line.is_empty() || line.starts_with('#')),
+            "it says nothing of its own"
+        );
+        let config = Config::parse(&full()).unwrap();
+        assert_eq!(config.assignment().unwrap().server_name(), "mt.example.com");
         for (section, keys) in KEYS {
             for key in *keys {
                 let shown = SAMPLE.lines().any(|line| {
@@ -328,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest_one() {
-        let error = Config::parse(&SAMPLE.replace("bulk_connections =", "bulk_conections =")).unwrap_err();
+        let error = Config::parse(&full().replace("bulk_connections =", "bulk_conections =")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "there is no key \"bulk_conections\" in [limits]; the nearest one that exists is \"bulk_connections\""
@@ -336,13 +385,31 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_is_to_be_assigned_needs_disks_alone() {
+        let config = Config::parse("[[disks]]\nid = \"system\"\npath = \"/dev/sdb\"").unwrap();
+        assert_eq!(config.assignment(), None);
+        let key = config.tls_files().key;
+        assert_eq!(key, Path::new(DEFAULT_STATE).join("identity/key.pem"));
+        let error = Config::parse("server_name = \"mt\"\n[[disks]]\nid = \"a\"\npath = \"/b\"").unwrap_err();
+        assert!(error.to_string().contains("without target"), "{error}");
+    }
+
+    #[test]
+    fn as_it_is_installed_it_says_what_must_be_named() {
+        let error = Config::parse(SAMPLE).unwrap_err().to_string();
+        assert!(error.contains("0 disks are configured") && error.contains("[[disks]]"), "{error}");
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         for (from, to, expected) in [
             ("mt.example.com:9443", "mt.example.com", "host and port"),
+            ("item = \"web01\"", "", "item and target go together"),
+            ("item = \"web01\"", "item = \"\"", "item is \"\""),
             ("backlog_mib = 1024", "backlog_mib = 1", "the least is 32"),
             ("id = \"data\"", "id = \"system\"", "ids must differ"),
         ] {
-            let error = Config::parse(&SAMPLE.replace(from, to)).unwrap_err().to_string();
+            let error = Config::parse(&full().replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

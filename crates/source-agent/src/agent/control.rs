@@ -1,13 +1,18 @@
-//! The socket that the other commands reach the running agent by: one line of JSON each way.
+//! The socket that the other commands reach the running agent by: one line of JSON each way, and more than one back while
+//! an order is carried out.
 
 use super::config::Config;
-use super::driver::DriverHandle;
 use super::hooks;
 use super::host::SteadyClock;
+use super::orders;
+use super::quiescence::Rest;
+use super::replication::Replication;
+use super::rhythm::Rhythm;
 use super::status::StatusReport;
-use crate::Tracker;
+use crate::{SplitterDisk, Tracker};
 use anyhow::{Context, Result, bail};
 use change_stream::{BookmarkKind, MAX_TEXT};
+use control_api::agent::JobKind;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,9 +38,11 @@ pub enum Request {
         /// Run the hooks, and call it application-consistent.
         #[serde(default)]
         app_consistent: bool,
-        /// Replication group.
-        #[serde(default)]
-        group: Option<String>,
+    },
+    /// Do what the configuration server orders by a job of this kind.
+    Order {
+        /// The kind; one that is about where the agent replicates to.
+        job: JobKind,
     },
 }
 
@@ -50,6 +57,21 @@ pub enum Answer {
         /// Its number in the stream.
         sequence: u64,
     },
+    /// To `Order`, before the last answer: a step begins.
+    Step {
+        /// What it does.
+        name: String,
+    },
+    /// To `Order`, likewise: something there is to say of the step.
+    Detail {
+        /// What.
+        text: String,
+    },
+    /// To `Order`.
+    Done {
+        /// What came of it.
+        outcome: String,
+    },
     /// To anything.
     Error {
         /// What went wrong and what to do.
@@ -61,29 +83,40 @@ pub enum Answer {
 pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) tracker: Arc<Tracker>,
-    pub(crate) driver: DriverHandle,
+    pub(crate) splitters: Vec<Arc<SplitterDisk>>,
+    pub(crate) replication: Arc<Replication>,
+    pub(crate) rest: Arc<Rest>,
+    pub(crate) rhythm: Rhythm,
     pub(crate) clock: SteadyClock,
     pub(crate) nbd: Option<String>,
     /// True once the agent stops.
     pub(crate) stop: watch::Receiver<bool>,
     /// One bookmark at a time: hooks of two must not mix.
     pub(crate) bookmarks: Mutex<()>,
+    /// One order at a time.
+    pub(crate) turn: Mutex<()>,
 }
 
 impl Control {
     pub(crate) async fn report(&self) -> Result<StatusReport> {
-        let status = self.driver.status().await.context("the agent is stopping")?;
-        Ok(StatusReport::new(&self.config, &status, self.clock.now(), self.nbd.clone()))
+        let assignment = self.replication.assignment();
+        let status = match &assignment {
+            Some(_) => {
+                Some(self.replication.status().await.context("the agent is stopping, or being moved")?)
+            }
+            None => None,
+        };
+        let standing = status.as_ref().map_or_else(|| self.tracker.standing(), |status| status.standing);
+        let mut report = StatusReport::new(status.map(|status| status.stage), &standing, self.clock.now());
+        report.place(assignment, self.replication.is_fixed());
+        report.quiescence = self.rest.state();
+        report.nbd.clone_from(&self.nbd);
+        Ok(report)
     }
 
     /// Sets a bookmark; the hooks run for an application-consistent one.
-    pub(crate) async fn bookmark(
-        &self,
-        name: &str,
-        app_consistent: bool,
-        group: Option<&str>,
-    ) -> Result<u64> {
-        self.bookmark_after(name, app_consistent, group, || Ok(())).await
+    pub(crate) async fn bookmark(&self, name: &str, app_consistent: bool) -> Result<u64> {
+        self.bookmark_after(name, app_consistent, || Ok(())).await
     }
 
     /// The same; `before` is called right before it is set, while applications are at rest.
@@ -91,16 +124,25 @@ impl Control {
         &self,
         name: &str,
         app_consistent: bool,
-        group: Option<&str>,
         before: impl FnOnce() -> Result<()>,
     ) -> Result<u64> {
-        if name.is_empty() || name.len() > MAX_TEXT || group.is_some_and(|group| group.len() > MAX_TEXT) {
-            bail!("a bookmark's name has 1 to {MAX_TEXT} bytes, its group at most as many");
+        if name.is_empty() || name.len() > MAX_TEXT {
+            bail!("a bookmark's name has 1 to {MAX_TEXT} bytes");
         }
         let _alone = self.bookmarks.lock().await;
+        self.bookmark_alone(name, app_consistent, before).await
+    }
+
+    /// The same, for whoever holds [`Control::bookmarks`].
+    pub(crate) async fn bookmark_alone(
+        &self,
+        name: &str,
+        app_consistent: bool,
+        before: impl FnOnce() -> Result<()>,
+    ) -> Result<u64> {
         let set = |kind| {
             before()?;
-            Ok(self.tracker.bookmark(self.clock.now(), kind, name, group)?)
+            Ok(self.tracker.bookmark(self.clock.now(), kind, name, None)?)
         };
         if !app_consistent {
             return set(BookmarkKind::CrashConsistent);
@@ -109,14 +151,14 @@ impl Control {
         hooks::between(&self.config.hooks, self.stop.clone(), quiesced).await
     }
 
-    async fn answer(&self, line: &str) -> Answer {
-        let result = match serde_json::from_str(line) {
-            Ok(Request::Status) => self.report().await.map(|report| Answer::Status(Box::new(report))),
-            Ok(Request::Bookmark { name, app_consistent, group }) => {
-                let set = self.bookmark(&name, app_consistent, group.as_deref()).await;
+    async fn answer(&self, request: Request) -> Answer {
+        let result = match request {
+            Request::Status => self.report().await.map(|report| Answer::Status(Box::new(report))),
+            Request::Bookmark { name, app_consistent } => {
+                let set = self.bookmark(&name, app_consistent).await;
                 set.map(|sequence| Answer::Bookmark { sequence })
             }
-            Err(error) => Err(anyhow::anyhow!("this is no request: {error}")),
+            Request::Order { job } => Err(anyhow::anyhow!("to {} is no order for mt-source", job.title())),
         };
         result.unwrap_or_else(|error| Answer::Error { message: format!("{error:#}") })
     }
@@ -160,16 +202,30 @@ async fn serve_one(mut socket: UnixStream, control: Arc<Control>) {
     let mut line = String::new();
     let mut limited = BufReader::new(read.take(MAX_LINE));
     let Ok(Ok(_)) = tokio::time::timeout(REQUEST_LIMIT, limited.read_line(&mut line)).await else { return };
-    let answer = control.answer(&line).await;
-    if let Ok(mut json) = serde_json::to_vec(&answer) {
+    let answer = match serde_json::from_str(&line) {
+        Ok(Request::Order { job }) if orders::ordered_here(&job) => {
+            let mut told = orders::follow(control, job);
+            while let Some(answer) = told.recv().await {
+                send(&mut write, &answer).await;
+            }
+            return;
+        }
+        Ok(request) => control.answer(request).await,
+        Err(error) => Answer::Error { message: format!("this is no request: {error}") },
+    };
+    send(&mut write, &answer).await;
+}
+
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) {
+    if let Ok(mut json) = serde_json::to_vec(answer) {
         json.push(b'\n');
         // The client may have gone.
         let _ = write.write_all(&json).await;
     }
 }
 
-/// Asks the running agent.
-pub async fn ask(socket: &Path, request: &Request) -> Result<Answer> {
+/// Asks the running agent; `told` gets what it says before its last answer.
+pub async fn ask(socket: &Path, request: &Request, mut told: impl FnMut(&Answer)) -> Result<Answer> {
     let mut stream = UnixStream::connect(socket).await.with_context(|| {
         format!(
             "no mt-source answers at {}; start `mt-source replicate`, or name its socket with --socket",
@@ -179,13 +235,14 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Answer> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await.context("the agent does not take the request")?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(MAX_LINE))
-        .read_line(&mut answer)
-        .await
-        .context("the agent does not answer")?;
-    match serde_json::from_str(&answer).context("the agent ended before it answered; see its log")? {
-        Answer::Error { message } => bail!(message),
-        answer => Ok(answer),
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut answer = String::new();
+        (&mut stream).take(MAX_LINE).read_line(&mut answer).await.context("the agent does not answer")?;
+        match serde_json::from_str(&answer).context("the agent ended before it answered; see its log")? {
+            Answer::Error { message } => bail!(message),
+            answer @ (Answer::Step { .. } | Answer::Detail { .. }) => told(&answer),
+            answer => return Ok(answer),
+        }
     }
 }

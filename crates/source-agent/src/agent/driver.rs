@@ -21,6 +21,7 @@ pub(crate) enum Message {
     Sent { which: Which, bytes: usize, count: usize },
     JobDone(Box<JobDone>),
     Status(oneshot::Sender<Status>),
+    Hurry,
     Stop { reason: String, done: oneshot::Sender<()> },
 }
 
@@ -38,15 +39,22 @@ pub(crate) struct Driver {
     closing: Vec<tokio::task::JoinHandle<()>>,
     open: Vec<tokio::task::JoinHandle<()>>,
     wake: Option<Instant>,
-    /// Bytes sent since the start.
+    /// Bytes sent, over all connections.
     sent: Arc<AtomicU64>,
+}
+
+/// Whom a driver tells what it does.
+#[derive(Clone)]
+pub(crate) struct Listeners {
+    pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    /// Bytes sent, over all connections; drivers that follow each other count on.
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 /// A handle to a running driver.
 #[derive(Clone)]
 pub(crate) struct DriverHandle {
     messages: mpsc::Sender<Message>,
-    sent: Arc<AtomicU64>,
 }
 
 impl DriverHandle {
@@ -56,9 +64,10 @@ impl DriverHandle {
         status.await.ok()
     }
 
-    /// Bytes sent since the start, over all connections.
-    pub(crate) fn sent_bytes(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    /// Connects at once, if it waits to do so.
+    pub(crate) async fn hurry(&self) {
+        // One that has ended connects no more.
+        let _ = self.messages.send(Message::Hurry).await;
     }
 
     /// Ends the session and waits until that was said to the target.
@@ -76,10 +85,10 @@ pub(crate) fn start(
     peer: Arc<Peer>,
     clock: SteadyClock,
     changed: Arc<Notify>,
-) -> (DriverHandle, mpsc::UnboundedReceiver<Notice>) {
+    listeners: Listeners,
+) -> DriverHandle {
     let (messages, incoming) = mpsc::channel(MESSAGES);
-    let (notices, told) = mpsc::unbounded_channel();
-    let sent = Arc::new(AtomicU64::new(0));
+    let Listeners { notices, sent } = listeners;
     let driver = Driver {
         sender,
         peer,
@@ -92,10 +101,10 @@ pub(crate) fn start(
         closing: Vec::new(),
         open: Vec::new(),
         wake: None,
-        sent: sent.clone(),
+        sent,
     };
     tokio::spawn(driver.run(incoming));
-    (DriverHandle { messages, sent }, told)
+    DriverHandle { messages }
 }
 
 impl Driver {
@@ -155,6 +164,7 @@ impl Driver {
                 }
             }
             Message::JobDone(done) => self.step(Event::JobDone(*done)),
+            Message::Hurry => self.step(Event::Hurry),
             Message::Status(reply) => {
                 let _ = reply.send(self.sender.status());
             }

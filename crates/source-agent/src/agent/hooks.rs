@@ -32,6 +32,21 @@ pub(crate) async fn between<T>(
     }
 }
 
+/// Whether anything is brought to rest for a bookmark.
+pub(crate) fn is_there(hooks: &Hooks) -> bool {
+    !hooks.pre.is_empty()
+}
+
+/// Runs the pre hook alone; it is ended when `stop` turns true. [`after`] has to follow, however it ends.
+pub(crate) async fn before(hooks: &Hooks, stop: watch::Receiver<bool>) -> Result<()> {
+    run("pre", &hooks.pre, hooks.timeout(), Some(stop)).await
+}
+
+/// Runs the post hook alone.
+pub(crate) async fn after(hooks: &Hooks) -> Result<()> {
+    run("post", &hooks.post, hooks.timeout(), None).await
+}
+
 /// Thaws what a program that was killed may have left quiesced. It mostly has not, and then the hook may fail.
 pub(crate) async fn thaw(hooks: &Hooks) {
     if let Err(error) = run("post", &hooks.post, hooks.timeout(), None).await {
@@ -89,7 +104,7 @@ mod tests {
 
     fn hooks(pre: &str, post: &str) -> Hooks {
         let shell = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        Hooks { pre: shell(pre), post: shell(post), timeout_seconds: 1 }
+        Hooks { pre: shell(pre), post: shell(post), timeout_seconds: 1, every_seconds: 0 }
     }
 
     async fn run_with(pre: &str, stop: bool) -> (Result<&'static str>, bool) {

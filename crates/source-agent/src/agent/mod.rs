@@ -1,9 +1,10 @@
 //! The process around the state machine: sockets, threads, files, signals.
 //!
-//! One task, the driver, owns the [`Sender`] and does what it says; each connection is a task of its own;
+//! One task, the driver, owns the [`Sender`](crate::Sender) and does what it says; each connection is a task of its own;
 //! jobs run on blocking threads; NBD clients are served by `transport`. The writers of the disks meet the driver only in
-//! the tracker's lock.
+//! the tracker's lock. There is a driver as long as the agent is told where to replicate to ([`assignment`]).
 
+pub mod assignment;
 pub mod config;
 mod connection;
 pub mod control;
@@ -11,31 +12,37 @@ mod disks;
 mod driver;
 mod hooks;
 mod host;
+mod orders;
 mod progress;
+mod quiesce;
+pub mod quiescence;
+mod replication;
+mod rhythm;
 mod server_link;
 pub mod status;
+mod systemd;
 
-use crate::{BacklogLimits, Found, Notice, Scan, Sender, SenderConfig, SplitterDisk, Tracker, TrackerConfig};
+use crate::{BacklogLimits, Found, Gate, Notice, Scan, SplitterDisk, Tracker, TrackerConfig};
 use anyhow::{Context, Result, bail};
 use block_device::{Caching, HostFolder};
 use change_stream::BookmarkKind;
 use config::{Config, Nbd};
-use connection::Peer;
 use control::Control;
 use disk::{Access, Bytes, Disk};
 use disks::OpenDisks;
-use driver::DriverHandle;
 use host::SteadyClock;
+use quiescence::Rest;
+use replication::{Parts, Replication};
+use rhythm::Rhythm;
+use service::NotifyState;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use transport::nbd_server::{self, Listener, Security, Served};
-use transport::tls::{ClientTls, TlsFiles};
+use transport::tls::ClientTls;
 
-/// Most bytes of sync data that are read and not acknowledged.
-const WINDOW: u64 = 32 << 20;
 /// Bytes of one segment of the backlog, and bytes of it that are kept in memory.
 const SEGMENT: u64 = 16 << 20;
 const CACHE: usize = 8 << 20;
@@ -59,26 +66,22 @@ struct Opened {
     disks: OpenDisks,
     tracker: Arc<Tracker>,
     splitters: Vec<Arc<SplitterDisk>>,
-    peer: Arc<Peer>,
+    replication: Arc<Replication>,
+    rest: Arc<Rest>,
     clock: SteadyClock,
-    changed: Arc<Notify>,
 }
 
 /// Serves the disks and replicates what is written to them, until SIGTERM or SIGINT.
 pub async fn replicate(config: Config) -> Result<()> {
-    let opened = Opened::open(config, Access::Write)?;
+    let (opened, notices) = Opened::open(config, Access::Write)?;
     let mut signals = Signals::new()?;
     let listener = listen_nbd(&opened.config.nbd).await?;
     let nbd = listener.address().context("the NBD socket has no address")?;
     let local = control::listen(&opened.config.socket)?;
     let served = opened.exports()?;
-    let (driver, notices) = opened.start(None);
+    opened.replication.take_up()?;
     let (stopper, stop) = watch::channel(false);
-    let control = Arc::new(opened.control(driver.clone(), Some(nbd.clone()), stop.clone()));
-    let local = tokio::spawn(control::serve(local, control.clone()));
-    let watching = tokio::spawn(progress::watch(notices, control.clone()));
-    let renewing = tokio::spawn(crate::register::keep_valid(opened.config.state_folder.clone()));
-    let (link, telling) = server_link::start(control.clone());
+    let control = Arc::new(opened.control(Some(nbd.clone()), stop.clone()));
     let stopped = async move {
         let mut stop = stop;
         let _ = stop.wait_for(|stop| *stop).await;
@@ -91,42 +94,61 @@ pub async fn replicate(config: Config) -> Result<()> {
         stopped,
     ));
     tracing::info!("serving {} disks over NBD at {nbd}", opened.splitters.len());
-    // Without systemd there is nobody to notify.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    // Hooks may need the disks, and orders have to find what became of those before.
+    quiesce::carry_on(&control).await?;
+    let local = tokio::spawn(control::serve(local, control.clone()));
+    let watching = tokio::spawn(progress::watch(notices, control.clone()));
+    let renewing =
+        tokio::spawn(service::keep_valid(opened.config.state_folder.clone(), crate::register::this_host));
+    let (link, telling) = server_link::start(control.clone());
+    let regularly = tokio::spawn(rhythm::keep(control.clone()));
+    service::notify(NotifyState::Ready);
+    let living = tokio::spawn(service::pet_watchdog());
+    let informing = tokio::spawn(systemd::tell_status(control.clone()));
     signals.recv().await;
     tracing::info!("stopping");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service::notify(NotifyState::Stopping);
+    informing.abort();
     // A job is not ended by what follows, but goes on at the next start.
     link.begin_stop();
     stopper.send_replace(true);
+    // It lets go of what is held, or what was quiesced is thawed.
+    let rest = control.rest.clone();
+    let _ = tokio::task::spawn_blocking(move || rest.wait()).await;
     nbd_task.await.context("the NBD server failed")?;
     // A bookmark under way thaws what it froze first.
     drop(control.bookmarks.lock().await);
+    let _ = regularly.await;
     telling.abort();
     let _ = tokio::task::spawn_blocking(move || link.stop()).await;
-    driver.stop("the source agent stops").await;
+    // An order under way has done what it wrote down; a new one finds that the agent stops.
+    let turn = control.turn.lock().await;
+    opened.replication.stop("the source agent stops").await;
+    drop(turn);
     local.abort();
     watching.abort();
     renewing.abort();
+    living.abort();
     let _ = std::fs::remove_file(&opened.config.socket);
     opened.close()
 }
 
 /// Compares the disks with the target, pass by pass, and sends what differs.
 pub async fn scan(config: Config, options: &ScanOptions) -> Result<()> {
-    let opened = Opened::open(config, Access::Read)?;
+    let (opened, mut notices) = Opened::open(config, Access::Read)?;
     let mut signals = Signals::new()?;
     let mut result = Ok(());
     for pass in 1..=options.passes {
         let began = tokio::time::Instant::now();
         let quiet = options.quiet && pass == options.passes;
         tracing::info!("pass {pass} of {}", options.passes);
-        let (driver, notices) = opened.start(Some(Scan { quiet }));
+        opened.replication.begin_scan(Scan { quiet })?;
         result = tokio::select! {
-            result = opened.pass(&driver, notices, quiet.then_some(options.bookmark.as_str())) => result,
+            result = opened.pass(&mut notices, quiet.then_some(options.bookmark.as_str())) => result,
             () = signals.recv() => Err(anyhow::anyhow!("stopped by a signal; the pass is not finished")),
         };
-        driver.stop("the pass ends").await;
+        opened.replication.stop("the pass ends").await;
+        while notices.try_recv().is_ok() {}
         if result.is_err() {
             break;
         }
@@ -142,31 +164,31 @@ pub async fn scan(config: Config, options: &ScanOptions) -> Result<()> {
 }
 
 impl Opened {
-    fn open(config: Config, access: Access) -> Result<Opened> {
-        let files = TlsFiles {
-            certificate: config.tls.certificate.clone(),
-            key: config.tls.key.clone(),
-            ca: config.tls.ca.clone(),
-        };
-        ClientTls::load(&files)?.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    fn open(config: Config, access: Access) -> Result<(Opened, mpsc::UnboundedReceiver<Notice>)> {
+        look_at_certificates(&config)?;
         let disks = OpenDisks::open(&config.disks, access)?;
         let clock = SteadyClock::start();
         let changed = Arc::new(Notify::new());
         let tracker = open_tracker(&config, &disks, changed.clone())?;
         let time: crate::Clock = Arc::new(move || clock.now());
         let numbered = disks.disks.iter().zip(0u16..);
-        let splitters = numbered
+        let gate = Arc::new(Gate::default());
+        let rest = Arc::new(Rest::open(&config.state_folder, gate.clone())?);
+        let splitters: Vec<_> = numbered
             .map(|(disk, number)| {
-                Arc::new(SplitterDisk::new(disk.clone(), number, tracker.clone(), time.clone()))
+                let splitter = SplitterDisk::new(disk.clone(), number, tracker.clone(), time.clone());
+                Arc::new(splitter.behind_gate(gate.clone()))
             })
             .collect();
-        let peer = Arc::new(Peer {
-            target: config.target.clone(),
-            server_name: config.server_name().to_owned(),
-            files,
-            compression: config.compression.compression(),
-        });
-        Ok(Opened { config, disks, tracker, splitters, peer, clock, changed })
+        let parts = Parts {
+            config: config.clone(),
+            tracker: tracker.clone(),
+            splitters: splitters.clone(),
+            clock,
+            changed,
+        };
+        let (replication, notices) = Replication::new(parts);
+        Ok((Opened { config, disks, tracker, splitters, replication, rest, clock }, notices))
     }
 
     fn exports(&self) -> Result<Served> {
@@ -178,42 +200,30 @@ impl Opened {
         Ok(served)
     }
 
-    fn start(&self, scan: Option<Scan>) -> (DriverHandle, mpsc::UnboundedReceiver<Notice>) {
-        let config = SenderConfig {
-            item: self.config.item.clone(),
-            agent: concat!("mt-source ", env!("CARGO_PKG_VERSION")).to_owned(),
-            compression: self.config.compression.compression(),
-            bulk_connections: self.config.limits.bulk_connections,
-            jobs: self.config.limits.jobs,
-            window: WINDOW,
-            scan,
-        };
-        let sender = Sender::new(config, self.tracker.clone(), self.splitters.clone());
-        driver::start(sender, self.peer.clone(), self.clock, self.changed.clone())
-    }
-
-    fn control(&self, driver: DriverHandle, nbd: Option<String>, stop: watch::Receiver<bool>) -> Control {
+    fn control(&self, nbd: Option<String>, stop: watch::Receiver<bool>) -> Control {
         Control {
             config: self.config.clone(),
             tracker: self.tracker.clone(),
-            driver,
+            splitters: self.splitters.clone(),
+            replication: self.replication.clone(),
+            rest: self.rest.clone(),
+            rhythm: Rhythm::new(self.config.hooks.every()),
             clock: self.clock,
             nbd,
             stop,
             bookmarks: Mutex::new(()),
+            turn: Mutex::new(()),
         }
     }
 
     /// One pass of a scan, to its end; with a bookmark, until that is durable.
     async fn pass(
         &self,
-        driver: &DriverHandle,
-        notices: mpsc::UnboundedReceiver<Notice>,
+        notices: &mut mpsc::UnboundedReceiver<Notice>,
         bookmark: Option<&str>,
     ) -> Result<()> {
         let (_stopper, stop) = watch::channel(false);
-        let control = Arc::new(self.control(driver.clone(), None, stop));
-        progress::until_pass_ends(notices, control).await?;
+        progress::until_pass_ends(notices, &self.control(None, stop)).await?;
         let Some(name) = bookmark else { return Ok(()) };
         let sequence = self.tracker.bookmark(self.clock.now(), BookmarkKind::CrashConsistent, name, None)?;
         while self.tracker.standing().acknowledged < sequence {
@@ -233,6 +243,18 @@ impl Opened {
             .context("the state could not be closed cleanly; the next start compares more")?;
         self.disks.close()
     }
+}
+
+/// Files that the configuration names must be there; an identity comes when the machine is registered.
+fn look_at_certificates(config: &Config) -> Result<()> {
+    match ClientTls::load(&config.tls_files()) {
+        Ok(tls) => tls.warnings().iter().for_each(|warning| tracing::warn!("{warning}")),
+        Err(error) if config.tls.is_some() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!("no master target can be reached before this machine is registered: {error}")
+        }
+    }
+    Ok(())
 }
 
 fn open_tracker(config: &Config, disks: &OpenDisks, changed: Arc<Notify>) -> Result<Arc<Tracker>> {

@@ -27,8 +27,8 @@ pub(crate) async fn watch(mut notices: mpsc::UnboundedReceiver<Notice>, control:
 
 /// The same until the sync of a pass has ended. A refusal ends it: nobody would be told otherwise.
 pub(crate) async fn until_pass_ends(
-    mut notices: mpsc::UnboundedReceiver<Notice>,
-    control: Arc<Control>,
+    notices: &mut mpsc::UnboundedReceiver<Notice>,
+    control: &Control,
 ) -> Result<()> {
     let mut bar = Bar::default();
     let mut ticks = tokio::time::interval(REFRESH);
@@ -48,7 +48,7 @@ pub(crate) async fn until_pass_ends(
                 }
                 None => bail!("the sender ended"),
             },
-            _ = ticks.tick() => bar.refresh(&control).await,
+            _ = ticks.tick() => bar.refresh(control).await,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What the agent is doing, for people and programs.
 
-use super::config::Config;
-use crate::{Notice, Stage, Status};
+use super::assignment::Assignment;
+use super::quiescence::Quiescence;
+use crate::{Notice, Stage, Standing};
 use change_stream::{SyncMode, Time};
 use disk::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,13 @@ use std::time::Duration;
 /// The answer to `mt-source status --json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct StatusReport {
-    /// The item.
-    pub item: String,
-    /// Host and port of the master target.
-    pub target: String,
-    /// `offline`, `connecting`, `initial-sync`, `resync`, `level` or `stopped`.
+    /// The item; none while the agent is not assigned to one.
+    pub item: Option<String>,
+    /// Host and port of the master target; likewise.
+    pub target: Option<String>,
+    /// What says so: `configuration`, or `order` of the configuration server or of `mt-source replicate`.
+    pub assigned_by: Option<String>,
+    /// `not-assigned`, `offline`, `connecting`, `initial-sync`, `resync`, `level` or `stopped`.
     pub state: String,
     /// Why it is offline.
     pub why: Option<String>,
@@ -25,7 +28,7 @@ pub struct StatusReport {
     pub next_sequence: u64,
     /// Newest change that is durable at the target.
     pub acknowledged_sequence: u64,
-    /// Bytes of changes that are kept for the target.
+    /// Bytes of changes that the target has not acknowledged.
     pub backlog_bytes: u64,
     /// Bytes of disk that may differ at the target.
     pub dirty_bytes: u64,
@@ -33,6 +36,8 @@ pub struct StatusReport {
     pub overflows: u64,
     /// The sync under way.
     pub sync: Option<SyncReport>,
+    /// Where a quiesce stands, if there is one.
+    pub quiescence: Option<Quiescence>,
     /// Where NBD clients connect; each disk is an export of its id.
     pub nbd: Option<String>,
 }
@@ -53,25 +58,26 @@ pub struct SyncReport {
 }
 
 impl StatusReport {
-    /// The report of a status.
-    pub(crate) fn new(config: &Config, status: &Status, now: Time, nbd: Option<String>) -> StatusReport {
-        let (state, why, sync) = match &status.stage {
-            Stage::Offline { why } => ("offline", why.clone(), None),
-            Stage::Connecting => ("connecting", None, None),
-            Stage::Syncing { mode, progress } => {
+    /// What a sender is doing, if there is one, and where the stream stands.
+    pub(crate) fn new(stage: Option<Stage>, standing: &Standing, now: Time) -> StatusReport {
+        let (state, why, sync) = match stage {
+            None => ("not-assigned", None, None),
+            Some(Stage::Offline { why }) => ("offline", why, None),
+            Some(Stage::Connecting) => ("connecting", None, None),
+            Some(Stage::Syncing { mode, progress }) => {
                 let name = match mode {
                     SyncMode::Initial => "initial-sync",
                     SyncMode::Resync => "resync",
                 };
-                (name, None, Some(SyncReport::new(*progress, now)))
+                (name, None, Some(SyncReport::new(progress, now)))
             }
-            Stage::Level => ("level", None, None),
-            Stage::Stopped => ("stopped", None, None),
+            Some(Stage::Level) => ("level", None, None),
+            Some(Stage::Stopped) => ("stopped", None, None),
         };
-        let standing = status.standing;
         StatusReport {
-            item: config.item.clone(),
-            target: config.target.clone(),
+            item: None,
+            target: None,
+            assigned_by: None,
             state: state.to_owned(),
             why,
             stream: standing.stream.to_string(),
@@ -81,8 +87,16 @@ impl StatusReport {
             dirty_bytes: standing.dirty,
             overflows: standing.overflows,
             sync,
-            nbd,
+            quiescence: None,
+            nbd: None,
         }
+    }
+
+    /// Adds where the disks are replicated to.
+    pub(crate) fn place(&mut self, assignment: Option<Assignment>, in_file: bool) {
+        let Some(Assignment { item, target, .. }) = assignment else { return };
+        (self.item, self.target) = (Some(item), Some(target));
+        self.assigned_by = Some(if in_file { "configuration" } else { "order" }.to_owned());
     }
 }
 
@@ -117,8 +131,10 @@ impl fmt::Display for SyncReport {
 
 impl fmt::Display for StatusReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "item      {} at {}", self.item, self.target)?;
-        write!(f, "state     {}", self.state)?;
+        if let (Some(item), Some(target), Some(by)) = (&self.item, &self.target, &self.assigned_by) {
+            writeln!(f, "item      {item} at {target}, by {by}")?;
+        }
+        write!(f, "state     {}", self.state.replace('-', " "))?;
         self.why.iter().try_for_each(|why| write!(f, ": {why}"))?;
         self.sync.iter().try_for_each(|sync| write!(f, ": {sync}"))?;
         writeln!(f)?;
@@ -126,6 +142,31 @@ impl fmt::Display for StatusReport {
         writeln!(f, "changes   {} recorded, {behind} not yet durable at the target", self.next_sequence - 1)?;
         writeln!(f, "backlog   {}, overflowed {} times", Bytes(self.backlog_bytes), self.overflows)?;
         write!(f, "dirty     {} may differ at the target", Bytes(self.dirty_bytes))?;
+        match &self.quiescence {
+            Some(Quiescence::Beginning { bookmark }) => {
+                write!(
+                    f,
+                    "\nwrites    go on; the disks are to be brought to rest, with bookmark {bookmark}"
+                )?;
+            }
+            Some(Quiescence::Draining { bookmark, .. }) => {
+                write!(
+                    f,
+                    "\nwrites    are refused: the master target gets what it lacks, up to bookmark {bookmark}"
+                )?;
+            }
+            Some(Quiescence::Quiesced { bookmark, since }) => {
+                let since = control_api::time::format(*since);
+                write!(f, "\nwrites    are refused since {since}: quiesced, with bookmark {bookmark}")?;
+            }
+            Some(Quiescence::GivenUp { bookmark, why, .. }) => {
+                write!(
+                    f,
+                    "\nwrites    go on; bringing the disks to rest with bookmark {bookmark} was given up: {why}"
+                )?;
+            }
+            None => {}
+        }
         self.nbd.iter().try_for_each(|nbd| write!(f, "\nnbd       {nbd}"))
     }
 }

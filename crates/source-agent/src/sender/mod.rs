@@ -88,6 +88,8 @@ pub enum Event {
     Changed,
     /// Time has passed.
     Tick,
+    /// Somebody gave an order: a wait for the next attempt is over, since what it waits for may be mended.
+    Hurry,
     /// End the session; nothing follows.
     Stop {
         /// For people at the target.
@@ -273,6 +275,7 @@ impl Sender {
             Event::BulkConnected { connection } => {
                 self.with_session(|session| session.bulk_connected(connection));
             }
+            Event::Hurry => self.hurry(now),
             Event::Changed | Event::Tick => {}
         }
         self.go_on(now, actions);
@@ -292,6 +295,13 @@ impl Sender {
     fn with_session(&mut self, act: impl FnOnce(&mut Session)) {
         if let State::Active(session) = &mut self.state {
             act(session);
+        }
+    }
+
+    fn hurry(&mut self, now: Time) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now;
+            self.wait = FIRST_WAIT;
         }
     }
 

@@ -105,6 +105,8 @@ pub(super) struct Session {
     /// Newest differential frame sent, and the place in the backlog after it.
     sent_sequence: u64,
     place: u64,
+    /// The time of that frame; when none was sent in this session, when it began.
+    sent_time: Time,
     acknowledged: u64,
     /// Frames taken from the backlog and not sent yet.
     staged: Vec<u8>,
@@ -144,6 +146,7 @@ impl Session {
             unsent: 0,
             sent_sequence: plan.durable,
             place: 0,
+            sent_time: now,
             acknowledged: plan.durable,
             staged: Vec::new(),
             staged_at: 0,
@@ -333,7 +336,13 @@ impl Session {
     ) -> Result<(), String> {
         while batch.len() < BATCH {
             let landed = match &mut self.sync {
-                Some(sync) => sync.take_landed(now, self.sent_sequence, batch)?,
+                Some(sync) => {
+                    let time = || match tracker.ends_at(self.sent_sequence, now) {
+                        true => self.sent_time.max(now),
+                        false => self.sent_time,
+                    };
+                    sync.take_landed(time, self.sent_sequence, batch)?
+                }
                 None => Landed::Later(u64::MAX),
             };
             let limit = match landed {
@@ -361,7 +370,8 @@ impl Session {
         }
         let mut taken = false;
         while batch.len() < BATCH {
-            let Some((length, number)) = front_frame(&self.staged[self.staged_at..]) else { break };
+            let Some((length, at)) = front_frame(&self.staged[self.staged_at..]) else { break };
+            let number = at.sequence;
             if number > limit {
                 return Ok(taken);
             }
@@ -375,6 +385,7 @@ impl Session {
             self.staged_at += length;
             self.place += length as u64;
             self.sent_sequence = number;
+            self.sent_time = at.time;
             taken = true;
         }
         Ok(taken || self.stage_more(tracker, actions)?)

@@ -44,7 +44,8 @@ pub(super) struct Sync {
     numbers: u64,
     /// What was asked about, by the number of the question.
     questions: HashMap<u64, Area>,
-    /// Newest change that may show in what was compared: what was found equal is right once the target has it.
+    /// Newest change that was recorded when the sync began, or may show in what was compared: what was found equal is
+    /// right once the target has it.
     compared: u64,
     differing: VecDeque<(Area, Vec<ByteRange>)>,
     /// Blocks being read, and bytes of data that are not acknowledged.
@@ -116,7 +117,7 @@ impl Sync {
             jobs: 0,
             numbers: 0,
             questions: HashMap::new(),
-            compared: 0,
+            compared: start.newest,
             differing: VecDeque::new(),
             reading: HashMap::new(),
             outstanding: 0,
@@ -275,14 +276,15 @@ impl Sync {
         }
     }
 
-    /// Takes what has its place after the change that was sent last, or the end of the sync.
+    /// Takes what has its place after the change that was sent last, or the end of the sync; `time` tells the newest moment of
+    /// which the target has everything then.
     pub(super) fn take_landed(
         &mut self,
-        now: Time,
+        time: impl FnOnce() -> Time,
         sent_sequence: u64,
         batch: &mut Vec<u8>,
     ) -> Result<Landed, String> {
-        let Some(entry) = self.landed.first_entry() else { return self.take_end(now, sent_sequence, batch) };
+        let Some(entry) = self.landed.first_entry() else { return self.take_end(time, sent_sequence, batch) };
         let after = entry.key().0;
         if after > sent_sequence {
             return Ok(Landed::Later(after));
@@ -299,7 +301,12 @@ impl Sync {
         Ok(Landed::Taken)
     }
 
-    fn take_end(&mut self, now: Time, sent_sequence: u64, batch: &mut Vec<u8>) -> Result<Landed, String> {
+    fn take_end(
+        &mut self,
+        time: impl FnOnce() -> Time,
+        sent_sequence: u64,
+        batch: &mut Vec<u8>,
+    ) -> Result<Landed, String> {
         let busy = !self.walked
             || sent_sequence < self.compared
             || self.jobs > 0
@@ -308,7 +315,7 @@ impl Sync {
         if busy || self.ended.is_some() {
             return Ok(Landed::Later(u64::MAX));
         }
-        let frame = Frame::SyncEnd { time: now, consistent: self.consistent };
+        let frame = Frame::SyncEnd { time: time(), consistent: self.consistent };
         encode(&frame, Compression::None, batch).map_err(|error| error.to_string())?;
         self.frames += 1;
         self.ended = Some(self.frames);

@@ -157,7 +157,8 @@ impl Inner {
             acknowledged: self.state.acknowledged,
             epoch: self.epoch,
             dirty: self.dirty_bytes(),
-            backlog: self.backlog.bytes(),
+            backlog: self.backlog.waiting(),
+            settled: self.backlog.acknowledged(),
             overflows: self.overflows,
             pending: self.state.pending,
         }
@@ -243,6 +244,24 @@ impl Inner {
 
     /// Empties the backlog and logs from here on. Dirty bits stand for all that was in it.
     pub(super) fn restart_log(&mut self, new_stream: Option<StreamId>) -> Result<()> {
+        self.empty_log(new_stream)?;
+        self.state.logging = true;
+        Ok(())
+    }
+
+    /// Everything is dirty, nothing is logged, and numbering begins anew.
+    pub(super) fn begin_anew(&mut self, stream: StreamId) -> Result<()> {
+        self.epoch += 1;
+        self.dirty.iter_mut().try_for_each(DirtyMap::set_all)?;
+        self.state.pending = None;
+        self.passed_over.clear();
+        // Their numbers are of the stream that ends here; that they are made is for dirty bits to tell.
+        self.in_flight.values_mut().for_each(|sequence| *sequence = None);
+        self.empty_log(Some(stream))?;
+        self.store_state(true)
+    }
+
+    fn empty_log(&mut self, new_stream: Option<StreamId>) -> Result<()> {
         self.state.logging = false;
         self.store_state(false)?;
         self.backlog.clear()?;
@@ -251,9 +270,7 @@ impl Inner {
             self.state.next_sequence = 1;
             self.state.acknowledged = 0;
         }
-        self.mark_completed()?;
-        self.state.logging = true;
-        Ok(())
+        self.mark_completed()
     }
 
     pub(super) fn store_state(&self, durable: bool) -> Result<()> {

@@ -103,12 +103,22 @@ pub struct Standing {
     pub epoch: u64,
     /// Bytes in dirty granules.
     pub dirty: u64,
-    /// Bytes in the backlog.
+    /// Bytes of changes in the backlog that the target has not acknowledged.
     pub backlog: u64,
+    /// Bytes of changes that it has acknowledged since start.
+    pub settled: u64,
     /// How often the backlog overflowed since start.
     pub overflows: u64,
     /// A sync was begun and has not ended.
     pub pending: Option<SyncMode>,
+}
+
+impl Standing {
+    /// Whether the target has, or gets with the next frames, all that the disks hold: a bookmark set now marks a recovery
+    /// point.
+    pub fn is_level(&self) -> bool {
+        self.logging && self.pending.is_none() && self.dirty == 0
+    }
 }
 
 /// How a sync begins.
@@ -280,6 +290,16 @@ impl Tracker {
         inner.places.values().min().copied().unwrap_or(u64::MAX).min(inner.state.next_sequence - 1)
     }
 
+    /// True when this is the newest change: then every later one is logged, and none as older than `time`.
+    pub(crate) fn ends_at(&self, sequence: u64, time: Time) -> bool {
+        let mut inner = self.lock();
+        let ends = inner.state.logging && inner.state.next_sequence - 1 == sequence;
+        if ends {
+            inner.state.time = inner.state.time.max(time);
+        }
+        ends
+    }
+
     /// Notes what is durable at the target.
     pub fn acknowledge(&self, sequence: u64) -> Result<()> {
         let mut inner = self.lock();
@@ -308,6 +328,10 @@ impl Tracker {
         }
         if everything || !inner.state.logging {
             inner.restart_log(new_stream)?;
+            if new_stream.is_some() {
+                // What they number is of another stream.
+                inner.passed_over.clear();
+            }
             base = inner.state.next_sequence - 1;
         }
         inner.state.pending = Some(mode);
@@ -326,11 +350,25 @@ impl Tracker {
         self.lock().in_flight.first_key_value().is_none_or(|(oldest, _)| *oldest >= barrier)
     }
 
+    /// For a time without changes: writes down that every one so far has reached the disk, so that a kill leaves none
+    /// uncertain.
+    pub fn rest(&self) -> Result<()> {
+        let mut inner = self.lock();
+        inner.mark_completed()?;
+        inner.store_state(true)
+    }
+
     /// Notes that a sync has ended with the target level.
     pub fn end_sync(&self) -> Result<()> {
         let mut inner = self.lock();
         inner.state.pending = None;
         inner.store_state(false)
+    }
+
+    /// Forgets what any target has, for another one to come: everything is dirty and nothing is logged until the next sync,
+    /// with which this new stream begins. Durable when it returns. No session may be under way.
+    pub fn begin_anew(&self, stream: StreamId) -> Result<()> {
+        self.lock().begin_anew(stream)
     }
 
     /// Makes everything dirty: for a disk that was changed by others.

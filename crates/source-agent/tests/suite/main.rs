@@ -3,10 +3,11 @@
 mod bookmarks;
 #[path = "../../../daemon/tests/daemon/configuration_server.rs"]
 mod configuration_server;
-mod nbd_client;
 mod process;
 mod registration;
 mod server_link;
 mod simulation;
 mod splitter;
 mod support;
+mod systemd;
+mod waiting;

@@ -1,9 +1,9 @@
 //! The `mt-source` process: real disks, TLS, NBD, signals; killed and stopped.
 
-use crate::nbd_client::NbdClient;
 use crate::support::Target;
 use change_stream::{Compression, Frame};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rig::NbdClient;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -58,7 +58,13 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Running {
         let child = Command::new(PROGRAM)
+            .envs(variables.iter().copied())
             .args(["replicate", "--config"])
             .arg(self.path("mt-source.toml"))
             .stderr(Stdio::inherit())
@@ -67,7 +73,7 @@ impl Setup {
         Running(child)
     }
 
-    fn ask(&self, arguments: &[&str]) -> (bool, String) {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(PROGRAM)
             .args(arguments)
             .arg("--config")
@@ -78,6 +84,11 @@ impl Setup {
             output.status.success(),
             String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
         )
+    }
+
+    /// Has the target take everything and acknowledge nothing.
+    pub(crate) fn hold_acknowledgements(&self, held: bool) {
+        self.target.lock().unwrap().is_mute = held;
     }
 
     pub(crate) fn client(&self) -> NbdClient {
@@ -230,6 +241,26 @@ where
         }
     }
     Ok(())
+}
+
+#[test]
+fn application_consistent_bookmarks_are_set_from_time_to_time() {
+    let setup = Setup::new("none");
+    let file = setup.path("mt-source.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config.replace("[hooks]\n", "[hooks]\nevery_seconds = 1\n")).unwrap();
+    // A planned failover that was given up before keeps nobody from it.
+    std::fs::create_dir_all(setup.path("state")).unwrap();
+    let given_up = r#"{"state":"given-up","bookmark":"b","why":"w","cancelled":false,"thawed":true}"#;
+    std::fs::write(setup.path("state/quiescence.json"), given_up).unwrap();
+    let agent = setup.start();
+    wait_for("three bookmarks", || {
+        let target = setup.target.lock().unwrap();
+        let regular = target.bookmarks_taken.iter().filter(|name| name.starts_with("regular 2"));
+        (regular.count() >= 3).then_some(())
+    });
+    agent.stop();
+    assert!(!setup.path("frozen").exists(), "what was quiesced is thawed");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) bookmarks_taken: Vec<String>,
     pub(crate) sync_bytes: u64,
     pub(crate) sync_begins: Vec<SyncMode>,
+    /// Nothing is acknowledged.
+    pub(crate) is_mute: bool,
 }
 
 #[derive(Clone)]
@@ -58,6 +60,7 @@ impl Target {
             bookmarks_taken: Vec::new(),
             sync_bytes: 0,
             sync_begins: Vec::new(),
+            is_mute: false,
         }
     }
 
@@ -68,6 +71,9 @@ impl Target {
 
     /// Everything received so far is durable; says so.
     pub(crate) fn acknowledge(&mut self) -> Option<Frame> {
+        if self.is_mute {
+            return None;
+        }
         self.save();
         let session = self.session.as_ref().filter(|session| session.greeted)?;
         Some(Frame::Ack { durable_sequence: self.sequence, durable_sync: session.sync_frames })
@@ -210,7 +216,10 @@ impl Target {
                 self.put(*disk, *offset, &data);
                 self.count_sync(data.len() as u64);
             }
-            Frame::SyncEnd { consistent, .. } => {
+            Frame::SyncEnd { time, consistent } => {
+                assert!(*time >= self.time, "a sync ends after the changes that it follows");
+                // Whatever is recorded by then has come, or a later change would be older than this.
+                self.time = *time;
                 self.count_sync(0);
                 self.level = *consistent;
             }

@@ -50,6 +50,12 @@ pub enum HandshakeProblem {
         /// The peer's word.
         alert: AlertDescription,
     },
+    /// Whoever answers there knows nobody by the name that was asked for, as a process server does.
+    #[error(
+        "nobody of this name is known there; where a process server answers, server_name has to be a name that its \
+         [[master_targets]] gives"
+    )]
+    UnknownName,
     /// What came back is not TLS.
     #[error("what answers there does not speak TLS; check the port, and whether a proxy stands in the way")]
     NotTls,
@@ -107,6 +113,7 @@ impl HandshakeProblem {
             rustls::Error::AlertReceived(alert) if of_certificate(*alert) => {
                 HandshakeProblem::Refused { alert: *alert }
             }
+            rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => HandshakeProblem::UnknownName,
             rustls::Error::InvalidMessage(_) => HandshakeProblem::NotTls,
             rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(_) => {
                 HandshakeProblem::Incompatible { cause: error.clone() }

@@ -27,6 +27,7 @@ pub(crate) struct Descriptor {
     pub(crate) extents: Vec<ExtentLine>,
     pub(crate) uuid: Option<DiskUuid>,
     pub(crate) adapter: Option<String>,
+    thin: bool,
 }
 
 /// One extent line.
@@ -92,6 +93,11 @@ impl Descriptor {
     }
 
     /// The text as it was read, without what follows its first NUL.
+    /// Whether it is to have the room for all of it at any time.
+    pub(crate) fn is_thick(&self) -> bool {
+        !self.thin && self.create_type.eq_ignore_ascii_case("vmfs")
+    }
+
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }

@@ -41,6 +41,7 @@ struct Reader<'a> {
     change_tracking: Option<String>,
     uuid: Option<String>,
     adapter: Option<String>,
+    thin: bool,
     extents: Vec<ExtentLine>,
 }
 
@@ -91,6 +92,7 @@ impl Reader<'_> {
             "parentfilenamehint" => self.parent_hint = Some(plain.to_owned()),
             "changetrackpath" => self.change_tracking = Some(plain.to_owned()),
             "ddb.uuid" => self.uuid = Some(plain.to_owned()),
+            "ddb.thinprovisioned" => self.thin = plain == "1",
             "ddb.adaptertype" => self.adapter = Some(plain.to_owned()),
             _ => {}
         }
@@ -198,6 +200,7 @@ impl Reader<'_> {
             extents: self.extents,
             uuid: self.uuid.and_then(|uuid| uuid.parse().ok()),
             adapter: self.adapter,
+            thin: self.thin,
         })
     }
 }

@@ -38,6 +38,8 @@ fn fill(site: &Site) -> Vec<Machine> {
         machines
             .push(Machine::register(&site.server, described, |host| sample::source(host, "db01")).unwrap());
     }
+    let free = host(HostKind::SourceAgent, 3, "crm01.site-a.example");
+    machines.push(Machine::register(&site.server, free, sample::unassigned).unwrap());
     machines
 }
 
@@ -56,6 +58,20 @@ fn give_a_past(site: &Site, name: &str) -> i64 {
     number
 }
 
+/// Puts items together, as people do on the page of each of them; gives the number of the group.
+fn group(site: &Site, name: &str, items: &[&str]) -> i64 {
+    let mut store = Connection::open(site.server.state().join("store.sqlite")).unwrap();
+    store.busy_timeout(Duration::from_secs(10)).unwrap();
+    let store = store.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    store.execute("INSERT INTO item_group (name) VALUES (?)", [name]).unwrap();
+    let group = store.last_insert_rowid();
+    for item in items {
+        store.execute("UPDATE item SET item_group = ? WHERE name = ?", (group, item)).unwrap();
+    }
+    store.commit().unwrap();
+    group
+}
+
 /// Orders what leaves jobs of each kind behind, and gives where to look at them.
 fn order(site: &Site, item: i64) -> Vec<String> {
     let browser = &site.browser;
@@ -69,6 +85,12 @@ fn order(site: &Site, item: i64) -> Vec<String> {
     browser.click("main form button").unwrap();
     browser.wait_for_page("/jobs/").unwrap();
     browser.wait_for_text("follows its source again").unwrap();
+    jobs.push(browser.url().unwrap());
+    // Planned, since its source is there.
+    site.open(&format!("items/{item}/failover"));
+    browser.click("main form .danger").unwrap();
+    browser.wait_for_page("/jobs/").unwrap();
+    browser.wait_for_text("undone: writes are let through again").unwrap();
     jobs.push(browser.url().unwrap());
     jobs.into_iter().map(|job| job.trim_start_matches(&site.server.url()).to_owned()).collect()
 }
@@ -120,10 +142,17 @@ fn each_page_can_be_read_and_used_by_everybody() {
     site.browser.wait_for_text("1–1 of 1").unwrap();
     site.open("infrastructure?state=connected");
     site.browser.wait_for_text("shop-web01").unwrap();
+    site.browser.wait_for_text("crm01").unwrap();
     let past = give_a_past(&site, "db01");
     let fenced = give_a_past(&site, "legacy-app");
     let failed_over = give_a_past(&site, "payroll");
     let jobs = order(&site, past);
+    let shop = group(&site, "Shop", &["shop-web01", "shop-web02", "db01"]);
+    let away = group(&site, "Payroll", &["payroll"]);
+    site.open("reprotect");
+    site.browser.click("main form button").unwrap();
+    site.browser.wait_for_text("Disk system").unwrap();
+    let reprotect = site.browser.url().unwrap().trim_start_matches(&site.server.url()).to_owned();
     site.open("infrastructure");
     let target = "return document.querySelector('tr[id^=host-] a').getAttribute('href')";
     let target = site.browser.execute(target, Value::Null).unwrap();
@@ -143,9 +172,18 @@ fn each_page_can_be_read_and_used_by_everybody() {
         ("change-point", &format!("items/{failed_over}/failover")),
         ("cancel-failover", &format!("items/{failed_over}/failover/cancel")),
         ("commit", &format!("items/{failed_over}/commit")),
+        ("reprotect-which", "reprotect"),
+        ("reprotect", &reprotect),
+        ("workflow", &jobs[2]),
         ("jobs", "jobs"),
         ("job-failed", &jobs[0]),
         ("job", &jobs[1]),
+        ("group", &format!("groups/{shop}")),
+        ("group-failover", &format!("groups/{shop}/failover")),
+        ("group-away", &format!("groups/{away}")),
+        ("group-change-point", &format!("groups/{away}/failover")),
+        ("group-cancel-failover", &format!("groups/{away}/failover/cancel")),
+        ("group-commit", &format!("groups/{away}/commit")),
         ("policies", "policies"),
         ("policy", "policies/1"),
         ("events", "events"),

@@ -19,7 +19,7 @@ pub(crate) struct Site {
 impl Site {
     /// Starts both.
     pub(crate) fn start() -> Site {
-        let programs = rig::build(&["configuration-server", "daemon"]).unwrap();
+        let programs = rig::build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let rig = Rig::new(folder.path(), &programs).unwrap();
         let server = ConfigurationServer::start(&rig).unwrap();

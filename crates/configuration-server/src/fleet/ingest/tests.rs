@@ -1,8 +1,11 @@
 use super::*;
+use crate::store::jobs::{self, NewJob};
+use crate::store::policies;
 use crate::store::testing::{NOW, described, heartbeat, item, register, store};
+use control_api::agent::{ItemPolicy, JobKind};
 use control_api::registration::HostKind;
 use control_api::time::SECOND;
-use control_api::{Alert, AlertKind, ItemState, RetentionState, RetentionStatus};
+use control_api::{Alert, AlertKind, RetentionState, RetentionStatus};
 
 const OURS: &str = "9.4.0";
 
@@ -145,6 +148,27 @@ fn an_item_that_is_no_longer_told_of_is_gone_with_its_alerts_and_comes_back_as_i
 }
 
 #[test]
+fn that_an_item_leaves_after_its_commit_is_no_warning() {
+    let world = World::new();
+    world.tell(vec![item("web01", ItemState::FailedOver), item("db01", ItemState::FailedOver)]);
+    let sql = "SELECT id FROM item WHERE name = 'web01'";
+    let web01: i64 = world.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    let job = JobKind::Commit { item: "web01".into() };
+    let commit = NewJob { host: world.host.row, item: Some(web01), job, by: "anna".into(), now: NOW };
+    jobs::add(&world.connection, &commit).unwrap().unwrap();
+    world.tell(Vec::new());
+    let query = events::Query { limit: 100, ..events::Query::default() };
+    let newest = events::newest(&world.connection, &query).unwrap();
+    let mut left: Vec<(&str, Severity)> = newest
+        .iter()
+        .filter(|event| event.what == "mt01 tells of it no more")
+        .map(|event| (&*event.object, event.severity))
+        .collect();
+    left.sort();
+    assert_eq!(left, [("db01", Severity::Warning), ("web01", Severity::Info)]);
+}
+
+#[test]
 fn the_retention_volume_and_the_clock_of_a_host_alert() {
     let world = World::new();
     let beat = |alerts: Vec<Alert>, time: Time| {
@@ -160,6 +184,7 @@ fn the_retention_volume_and_the_clock_of_a_host_alert() {
             journal_bytes_per_second: 0,
             full_in_seconds: None,
             needed_bytes: None,
+            needed_for_24_h_bytes: None,
             alerts,
         });
         world.take(beat, NOW).0
@@ -224,4 +249,65 @@ fn a_host_that_is_revoked_alerts_no_more() {
     assert!(world.alerts().is_empty());
     assert!(items::by_id(&world.connection, 1).unwrap().unwrap().gone.is_some());
     assert!(hosts::registered(&world.connection).unwrap().is_empty());
+}
+
+#[test]
+fn an_item_that_was_taken_follows_the_policy_that_says_what_it_was_taken_with() {
+    let world = World::new();
+    let connection = &world.connection;
+    let taken = |window_seconds| {
+        let mut told = item("web01", ItemState::Protected);
+        told.status.taken = true;
+        told.status.peer = Some("web01.example".into());
+        told.status.policy = Some(ItemPolicy {
+            window_seconds,
+            rpo_threshold_seconds: 900,
+            application_consistent_every_seconds: Some(3600),
+        });
+        told
+    };
+    let given = || {
+        let given = policies::given(connection, world.host.row).unwrap();
+        given.iter().map(|given| (given.item.clone(), given.policy.window_seconds)).collect::<Vec<_>>()
+    };
+    let mut other = item("db01", ItemState::Protected);
+    other.status.policy = taken(86_400).status.policy;
+    world.tell(vec![taken(172_800), other.clone()]);
+    assert_eq!(given(), [], "none says this, and db01 was not taken");
+    world.tell(vec![taken(86_400), other.clone()]);
+    assert_eq!(given(), [], "what changes later at its master target is its own");
+    world.tell(vec![other.clone()]);
+    world.tell(vec![taken(86_400), other.clone()]);
+    assert_eq!(given(), [("web01".to_owned(), 86_400)], "it was taken anew, as the default says");
+    connection.execute("UPDATE policy SET window_seconds = 7200", []).unwrap();
+    world.tell(vec![taken(86_400), other.clone()]);
+    assert_eq!(given(), [("web01".to_owned(), 7200)]);
+    world.tell(vec![other.clone()]);
+    assert_eq!(given(), [], "it is gone");
+    world.tell(vec![taken(86_400), other]);
+    assert_eq!(given(), [], "it was taken anew with more than the policy says, and must not lose that");
+
+    let every = |source: &str, item: &str| policies::every_seconds(connection, source, item).unwrap();
+    assert_eq!(every("web01.example", "web01"), Some(3600));
+    assert_eq!((every("web02.example", "web01"), every("web01.example", "db01")), (None, None));
+    let mut never = taken(86_400);
+    never.status.policy.as_mut().unwrap().application_consistent_every_seconds = None;
+    world.tell(vec![never]);
+    assert_eq!(every("web01.example", "web01"), Some(0));
+}
+
+#[test]
+fn an_item_that_was_expected_is_new_and_follows_what_was_chosen_for_it() {
+    let world = World::new();
+    items::expect(&world.connection, world.host.row, "web01", policies::DEFAULT, None, NOW).unwrap();
+    let mut told = item("web01", ItemState::Protected);
+    let policy = policies::by_id(&world.connection, policies::DEFAULT).unwrap().unwrap().values();
+    (told.status.taken, told.status.policy) = (true, Some(policy));
+    let replicated = |again: &str| format!("web01: it is replicated to {}{again}", world.host.name);
+    world.tell(vec![told.clone()]);
+    assert_eq!(world.events(), [replicated("")]);
+    assert_eq!(policies::given(&world.connection, world.host.row).unwrap()[0].policy, policy);
+    world.tell(Vec::new());
+    world.tell(vec![told]);
+    assert_eq!(world.events().last(), Some(&replicated(" again")));
 }

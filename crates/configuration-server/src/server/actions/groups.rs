@@ -1,28 +1,34 @@
 //! Replication groups.
 
 use super::{Changed, Note, conflict, missing};
-use crate::store::groups::{self, Group, MAX_GROUPS, Refused};
+use crate::store::groups::{self, Group, MAX_GROUPS, MAX_MEMBERS, Refused};
 use control_api::ApiError;
-use rusqlite::Connection;
+use rusqlite::{Connection, Result};
 
-pub(in crate::server) const KIND: &str = "group";
+pub(crate) const KIND: &str = "group";
 
 /// Adds a group without items.
-pub(in crate::server) fn add(connection: &Connection, name: &str) -> Changed<Group> {
+pub(crate) fn add(connection: &Connection, name: &str) -> Changed<Group> {
     let added = groups::add(connection, name)?.map_err(|why| refusal(why, 0, name));
     Ok(added.map(|group| noted(group, "group added")))
 }
 
 /// Gives it another name.
-pub(in crate::server) fn rename(connection: &Connection, id: i64, name: &str) -> Changed<Group> {
+pub(crate) fn rename(connection: &Connection, id: i64, name: &str) -> Changed<Group> {
     let renamed = groups::rename(connection, id, name)?.map_err(|why| refusal(why, id, name));
     Ok(renamed.map(|group| noted(group, "group renamed")))
 }
 
 /// Removes one without items.
-pub(in crate::server) fn remove(connection: &Connection, id: i64) -> Changed<Group> {
-    let removed = groups::remove(connection, id)?.map_err(|why| refusal(why, id, &id.to_string()));
+pub(crate) fn remove(connection: &Connection, id: i64) -> Changed<Group> {
+    let name = name(connection, id)?;
+    let removed = groups::remove(connection, id)?.map_err(|why| refusal(why, id, &name));
     Ok(removed.map(|group| noted(group, "group removed")))
+}
+
+/// The name of a group, or its number where there is none.
+pub(super) fn name(connection: &Connection, id: i64) -> Result<String> {
+    Ok(groups::by_id(connection, id)?.map_or_else(|| id.to_string(), |group| group.name))
 }
 
 fn noted(group: Group, outcome: &'static str) -> (Group, Note) {
@@ -54,6 +60,12 @@ pub(super) fn refusal(why: Refused, id: i64, object: &str) -> ApiError {
             "the item cannot be put into it",
             format!("its items are on {host}, and items that share recovery points are on one master target"),
             "choose another group",
+        ),
+        Refused::Full => conflict(
+            object,
+            "the item cannot be put into it",
+            format!("{MAX_MEMBERS} items are in it, and more cannot be moved together"),
+            "make another group",
         ),
     }
 }

@@ -1,21 +1,23 @@
 //! Jobs.
 
-use super::{Changed, Note, conflict, hosts as actions_of_hosts, items as actions_of_items, missing};
+use super::{
+    Changed, Note, conflict, group_workflows, hosts as actions_of_hosts, items as actions_of_items, missing,
+};
 use crate::server::changes::Topic;
 use crate::store::jobs::{self, Job, NewJob};
-use crate::store::{hosts, items};
+use crate::store::{hosts, items, workflows};
+use control_api::ApiError;
 use control_api::agent::JobKind;
-use control_api::registration::HostKind;
 use control_api::time::Time;
 use rusqlite::Connection;
 
-pub(in crate::server) const KIND: &str = "job";
+pub(crate) const KIND: &str = "job";
 
 /// What a cancelled job changes: one that no host has yet ends at once, and tells it.
-pub(in crate::server) const CANCELLED: [Topic; 2] = [Topic::Jobs, Topic::Events];
+pub(crate) const CANCELLED: [Topic; 2] = [Topic::Jobs, Topic::Events];
 
 /// Orders a job of a host that can do it; when this is committed, it is durable and runs once.
-pub(in crate::server) fn order(
+pub(crate) fn order(
     connection: &Connection,
     host: &str,
     job: JobKind,
@@ -25,21 +27,35 @@ pub(in crate::server) fn order(
     let Some(known) = hosts::by_uuid(connection, host)? else {
         return Ok(Err(missing(actions_of_hosts::KIND, host)));
     };
-    let does_it = match job {
-        JobKind::Bookmark { .. } => HostKind::SourceAgent,
-        _ => HostKind::MasterTarget,
-    };
+    let does_it = job.done_by();
     if known.kind != does_it {
         let why = format!("it is a {}, and only a {does_it} does this", known.kind);
         let what = format!("it cannot be ordered to {}", job.title());
         return Ok(Err(conflict(known.name, &what, why, "choose another host")));
     }
+    if brings_to_rest_or_back(&job)
+        && let Some(open) = workflows::open_at(connection, known.row)?
+    {
+        return Ok(Err(busy(&known.name, &open)));
+    }
     let mut item = None;
-    if let Some(name) = job.item() {
+    let is_there = !matches!(job, JobKind::Protect { .. });
+    if let Some(name) = job.item().filter(|_| is_there) {
         let here = items::of_host(connection, known.row)?;
         let Some(found) = here.into_iter().find(|item| item.name == name && !item.gone) else {
             return Ok(Err(missing(&format!("the item on {}:", known.name), name)));
         };
+        if moves(&job)
+            && let Some(open) = workflows::open_of_item(connection, found.id)?
+        {
+            return Ok(Err(busy(name, &open)));
+        }
+        if let JobKind::Failover { point, .. } = &job
+            && let Some(known) = items::by_id(connection, found.id)?
+            && let Some(refused) = group_workflows::not_alone(connection, &known, Some(point))?
+        {
+            return Ok(Err(refused));
+        }
         item = Some(found.id);
     }
     let new = NewJob { host: known.row, item, job, by, now };
@@ -47,7 +63,7 @@ pub(in crate::server) fn order(
 }
 
 /// Orders a bookmark in the change stream of an item, of the source agent that sends it.
-pub(in crate::server) fn bookmark(
+pub(crate) fn bookmark(
     connection: &Connection,
     item: i64,
     job: JobKind,
@@ -67,11 +83,36 @@ pub(in crate::server) fn bookmark(
 }
 
 /// Gives up a job where that is safe.
-pub(in crate::server) fn cancel(connection: &Connection, id: &str, by: &str, now: Time) -> Changed<Job> {
+pub(crate) fn cancel(connection: &Connection, id: &str, by: &str, now: Time) -> Changed<Job> {
     Ok(jobs::cancel(connection, id, by, now)?.map(|job| noted(job, "job cancelled")))
 }
 
-fn noted(job: Job, outcome: &'static str) -> (Job, Note) {
+/// Whether a job moves an item from one stage of its life to another, which is not done beside a workflow that does.
+fn moves(job: &JobKind) -> bool {
+    matches!(
+        job,
+        JobKind::Failover { .. }
+            | JobKind::CancelFailover { .. }
+            | JobKind::Commit { .. }
+            | JobKind::Release { .. }
+    )
+}
+
+/// Whether a source takes writes, or replicates, otherwise than before: a workflow relies on what it has ordered of that.
+fn brings_to_rest_or_back(job: &JobKind) -> bool {
+    matches!(
+        job,
+        JobKind::Quiesce { .. } | JobKind::Unquiesce | JobKind::Replicate { .. } | JobKind::StopReplicating
+    )
+}
+
+/// The refusal while a workflow of the item, or at the host, goes on.
+pub(super) fn busy(item: &str, open: &Job) -> ApiError {
+    let why = format!("{} goes on (job {})", open.job.title(), open.id);
+    conflict(item, "it is not ordered beside another workflow", why, "wait for its end, or cancel it first")
+}
+
+pub(super) fn noted(job: Job, outcome: &'static str) -> (Job, Note) {
     let note = Note::new(outcome, format!("{} {}", job.id, job.job.title())).about(&job.host_name);
     (job, note)
 }

@@ -1,15 +1,19 @@
-//! What people change, in the portal or by their programs: the same rules, the same words, the same entries.
+//! What people change, in the portal, by their programs or by commands: the same rules, the same words, the same entries.
 //!
-//! An action works in a transaction that its [`Actor`] begins. It makes the change, or says why not, and with what it
-//! made goes a [`Note`]: the audit's entry and, where people care, the event. All of it is written together or not at
-//! all; then who waits for changes is told.
+//! An action works in a transaction that its [`Actor`] begins, or a command ([`carry_out`]). It makes the change, or says why
+//! not, and with what it made goes a [`Note`]: the audit's entry and, where people care, the event. All of it is written
+//! together or not at all; then who waits for changes is told.
 
-pub(super) mod groups;
+pub(crate) mod group_workflows;
+pub(crate) mod groups;
 pub(super) mod hosts;
-pub(super) mod items;
-pub(super) mod jobs;
-pub(super) mod policies;
+pub(crate) mod items;
+pub(crate) mod jobs;
+pub(crate) mod policies;
+pub(crate) mod reprotect;
 pub(super) mod users;
+pub(crate) mod words;
+pub(crate) mod workflows;
 
 use super::changes::Topic;
 use super::{Shared, internal};
@@ -18,14 +22,14 @@ use crate::store::audit;
 use crate::store::events::{self, Event};
 use control_api::time::Time;
 use control_api::{ApiError, ErrorCode, Severity};
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::Arc;
 
 /// What a change makes, or why it is refused.
-pub(super) type Changed<T> = anyhow::Result<Result<(T, Note), ApiError>>;
+pub(crate) type Changed<T> = anyhow::Result<Result<(T, Note), ApiError>>;
 
 /// What is written down of a change.
-pub(super) struct Note {
+pub(crate) struct Note {
     /// The host that it is about, by name; else nothing.
     host: String,
     /// What was done, in one or two words.
@@ -80,21 +84,7 @@ impl Actor<'_> {
     ) -> Result<T, ApiError> {
         let (now, address, user) = (self.shared.now(), self.address.to_owned(), self.caller.name.clone());
         let changed = self.shared.store.with(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let (made, note) = match work(&transaction)? {
-                Ok(done) => done,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let told = note.event.is_some();
-            if let Some(event) = &note.event {
-                events::add(&transaction, event)?;
-            }
-            let detail = format!("by {user}: {}", note.detail);
-            tracing::info!(address, host = note.host, outcome = note.outcome, "{detail}");
-            let outcome = note.outcome.to_owned();
-            audit::add(&transaction, &audit::Entry { time: now, address, host: note.host, outcome, detail })?;
-            transaction.commit()?;
-            Ok(Ok((made, told)))
+            carry_out(connection, &Signature { now, address: &address, user: &user }, work)
         });
         let (made, told) = changed.await.map_err(|error| internal(&error))??;
         topics.iter().for_each(|topic| self.shared.changes.tell(*topic));
@@ -103,6 +93,38 @@ impl Actor<'_> {
         }
         Ok(made)
     }
+}
+
+/// Who changes something, from where and when, as it is written down.
+pub(crate) struct Signature<'a> {
+    pub(crate) now: Time,
+    pub(crate) address: &'a str,
+    pub(crate) user: &'a str,
+}
+
+/// Changes the store, and writes down who did it, in one transaction; nothing is changed where it is refused. Gives what was
+/// made, and whether people are told of it.
+pub(crate) fn carry_out<T>(
+    connection: &mut Connection,
+    by: &Signature<'_>,
+    work: impl FnOnce(&Transaction<'_>) -> Changed<T>,
+) -> anyhow::Result<Result<(T, bool), ApiError>> {
+    let Signature { now, address, user } = *by;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (made, note) = match work(&transaction)? {
+        Ok(done) => done,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let told = note.event.is_some();
+    if let Some(event) = &note.event {
+        events::add(&transaction, event)?;
+    }
+    let detail = format!("by {user}: {}", note.detail);
+    tracing::info!(address, host = note.host, outcome = note.outcome, "{detail}");
+    let (address, outcome) = (address.to_owned(), note.outcome.to_owned());
+    audit::add(&transaction, &audit::Entry { time: now, address, host: note.host, outcome, detail })?;
+    transaction.commit()?;
+    Ok(Ok((made, told)))
 }
 
 /// The refusal of an id that there is not.

@@ -4,31 +4,32 @@ use super::{Changed, Note, conflict, missing};
 use crate::store::policies::{self, MAX_POLICIES, Policy, Refused, Wanted};
 use control_api::ApiError;
 use control_api::time::{SECOND, Time, format_duration};
-use rusqlite::Connection;
+use rusqlite::{Connection, Result};
 
-pub(in crate::server) const KIND: &str = "policy";
+pub(crate) const KIND: &str = "policy";
 
 /// Adds a policy.
-pub(in crate::server) fn add(connection: &Connection, wanted: &Wanted, now: Time) -> Changed<Policy> {
+pub(crate) fn add(connection: &Connection, wanted: &Wanted, now: Time) -> Changed<Policy> {
     let added = policies::add(connection, wanted)?.map_err(|why| refusal(why, 0, &wanted.name));
     Ok(added.map(|policy| noted(policy, "policy added", "a policy was added", now)))
 }
 
 /// Makes another one of it.
-pub(in crate::server) fn change(
-    connection: &Connection,
-    id: i64,
-    wanted: &Wanted,
-    now: Time,
-) -> Changed<Policy> {
+pub(crate) fn change(connection: &Connection, id: i64, wanted: &Wanted, now: Time) -> Changed<Policy> {
     let changed = policies::change(connection, id, wanted)?.map_err(|why| refusal(why, id, &wanted.name));
     Ok(changed.map(|policy| noted(policy, "policy changed", "a policy was changed", now)))
 }
 
 /// Removes one that no item has.
-pub(in crate::server) fn remove(connection: &Connection, id: i64, now: Time) -> Changed<Policy> {
-    let removed = policies::remove(connection, id)?.map_err(|why| refusal(why, id, &id.to_string()));
+pub(crate) fn remove(connection: &Connection, id: i64, now: Time) -> Changed<Policy> {
+    let name = name(connection, id)?;
+    let removed = policies::remove(connection, id)?.map_err(|why| refusal(why, id, &name));
     Ok(removed.map(|policy| noted(policy, "policy removed", "a policy was removed", now)))
+}
+
+/// The name of a policy, or its number where there is none.
+pub(super) fn name(connection: &Connection, id: i64) -> Result<String> {
+    Ok(policies::by_id(connection, id)?.map_or_else(|| id.to_string(), |policy| policy.name))
 }
 
 fn refusal(why: Refused, id: i64, object: &str) -> ApiError {

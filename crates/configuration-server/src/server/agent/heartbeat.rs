@@ -8,13 +8,13 @@ use crate::fleet::ingest::{Incoming, Manner, Taken};
 use crate::server::api::{answer, bad_request, internal};
 use crate::server::changes::Topic;
 use crate::server::{Peer, Shared};
-use crate::store::hosts;
+use crate::store::{hosts, policies};
 use anyhow::Result;
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use control_api::agent::{Heartbeat, HeartbeatReply, MAX_HEARTBEAT};
+use control_api::agent::{GivenPolicy, Heartbeat, HeartbeatReply, MAX_HEARTBEAT};
 use control_api::registration::{Hex, Host, HostKind, decode_within};
 use control_api::time::Time;
 use control_api::{ApiError, ErrorCode};
@@ -73,6 +73,8 @@ async fn taken(shared: &Arc<Shared>, peer: &Peer, body: Body) -> Result<Heartbea
         interval_seconds: shared.config.heartbeat_seconds,
         want_points: written.want_points,
         revoked: written.revoked,
+        policies: written.policies,
+        application_consistent_every_seconds: written.every_seconds,
     })
 }
 
@@ -100,6 +102,8 @@ struct Written {
     news: bool,
     want_points: bool,
     revoked: Vec<Hex>,
+    policies: Vec<GivenPolicy>,
+    every_seconds: Option<u64>,
 }
 
 /// Writes a heartbeat down: without waiting for the disk, unless it tells something that must not be lost.
@@ -143,12 +147,18 @@ fn written(
         Taken::Written { news, want_points } => (news, want_points),
         Taken::MustBeDurable => return Ok(Ok(None)),
     };
-    let revoked = match known.kind {
-        HostKind::MasterTarget => hosts::revoked(&transaction, now)?,
-        _ => Vec::new(),
+    let (revoked, policies) = match known.kind {
+        HostKind::MasterTarget => {
+            (hosts::revoked(&transaction, now)?, policies::given(&transaction, known.row)?)
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    let every_seconds = match incoming.protected_item() {
+        Some(item) => policies::every_seconds(&transaction, &known.name, item)?,
+        None => None,
     };
     transaction.commit()?;
-    Ok(Ok(Some(Written { row: known.row, news, want_points, revoked })))
+    Ok(Ok(Some(Written { row: known.row, news, want_points, revoked, policies, every_seconds })))
 }
 
 fn not_registered() -> ApiError {

@@ -2,9 +2,12 @@
 
 use super::confirm::Confirm;
 use super::item_actions::found;
-use super::jobs::order;
+use super::jobs::{order, order_workflow};
 use super::page::{Form, Frame, Problem, Section, Visit, show};
 use super::points::{self, PointLine};
+use crate::server::actions::group_workflows::not_alone;
+use crate::server::actions::words;
+use crate::server::actions::workflows::{Wanted, source_at_hand};
 use crate::store::items;
 use askama::Template;
 use axum::extract::Path;
@@ -22,6 +25,8 @@ struct Failover {
     title: &'static str,
     consequence: &'static str,
     then: &'static str,
+    /// The source that can be brought to rest first, or why that cannot be; nothing when it is failed over already.
+    planned: Option<Result<String, String>>,
     points: Vec<PointLine>,
     now_utc: String,
     range: String,
@@ -30,28 +35,31 @@ struct Failover {
 /// `GET /items/{id}/failover`.
 pub(super) async fn ask(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    let bookmarks = visit.read(move |connection| items::points(connection, item.id)).await?;
-    let (title, heading, consequence) = match item.state {
+    let asked = item.clone();
+    let found = visit.read(move |connection| {
+        let source = match not_alone(connection, &asked, None)? {
+            Some(refused) => Err(refused),
+            None => source_at_hand(connection, &asked)?,
+        };
+        Ok((items::points(connection, asked.id)?, source))
+    });
+    let (bookmarks, source) = found.await?;
+    let (title, heading, words) = match item.state {
         ItemState::FailedOver => (
             "Change recovery point",
             format!("Change the recovery point of {}", item.name),
-            "The disks of the item are rolled to another recovery point, back or forward.",
+            words::CHANGE_POINT,
         ),
-        _ => (
-            "Fail over",
-            format!("Fail over {}", item.name),
-            "A recovery point is written to the disks of the item, and its replication stops: what its source writes \
-             from then on is not taken until the failover is cancelled. Stop the source machine first, or what it \
-             wrote last will be missing.",
-        ),
+        _ => ("Fail over", format!("Fail over {}", item.name), words::FAILOVER),
     };
+    let planned = source.map(|source| source.name).map_err(|refused| refused.failure.why);
     show(&Failover {
         frame: visit.frame(Section::Items, heading, ""),
         id,
         title,
-        consequence,
-        then: "Nothing is given up yet: the recovery point can be changed as often as wanted, and the failover be \
-               cancelled, until it is committed.",
+        consequence: words.consequence,
+        then: words.then,
+        planned: Some(planned).filter(|_| item.state != ItemState::FailedOver),
         points: points::lines_of(&bookmarks, visit.now),
         now_utc: points::whole_second(visit.now),
         range: format!("Recovery points: {}.", points::range(&item.status)),
@@ -66,6 +74,9 @@ pub(super) async fn start(
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
+    if form.get("how") == "planned" {
+        return order_workflow(&visit, item.id, Wanted::PlannedFailover).await;
+    }
     let point = points::chosen(&form)?;
     order(&visit, item.host, JobKind::Failover { item: item.name, point }).await
 }
@@ -75,8 +86,8 @@ pub(super) async fn ask_cancel(visit: Visit, Path(id): Path<String>) -> Result<R
     let item = found(&visit, &id).await?;
     show(&Confirm {
         frame: visit.frame(Section::Items, format!("Cancel the failover of {}?", item.name), ""),
-        consequence: "Its disks are brought back to the newest changes that came from its source.".into(),
-        then: "It follows its source again, from where it stopped. Every recovery point stays.".into(),
+        consequence: words::CANCEL_FAILOVER.consequence.into(),
+        then: words::CANCEL_FAILOVER.then.into(),
         action: format!("/items/{id}/failover/cancel"),
         yes: "Cancel the failover",
         dangerous: true,
@@ -87,7 +98,7 @@ pub(super) async fn ask_cancel(visit: Visit, Path(id): Path<String>) -> Result<R
 /// `POST /items/{id}/failover/cancel`.
 pub(super) async fn cancel(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    order(&visit, item.host, JobKind::CancelFailover { item: item.name }).await
+    order_workflow(&visit, item.id, Wanted::CancelFailover).await
 }
 
 /// `GET /items/{id}/commit`.
@@ -95,10 +106,8 @@ pub(super) async fn ask_commit(visit: Visit, Path(id): Path<String>) -> Result<R
     let item = found(&visit, &id).await?;
     show(&Confirm {
         frame: visit.frame(Section::Items, format!("Commit the failover of {}?", item.name), ""),
-        consequence: "The way back is given up: no other recovery point can be chosen, and the failover cannot be \
-                      cancelled any more. A test failover shows first whether the machine starts from this point."
-            .into(),
-        then: "Its disks are released by the master target: they can be detached, and their machine be started.".into(),
+        consequence: words::COMMIT.consequence.into(),
+        then: words::COMMIT.then.into(),
         action: format!("/items/{id}/commit"),
         yes: "Commit",
         dangerous: true,
@@ -109,5 +118,5 @@ pub(super) async fn ask_commit(visit: Visit, Path(id): Path<String>) -> Result<R
 /// `POST /items/{id}/commit`.
 pub(super) async fn commit(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let item = found(&visit, &id).await?;
-    order(&visit, item.host, JobKind::Commit { item: item.name }).await
+    order_workflow(&visit, item.id, Wanted::Commit).await
 }

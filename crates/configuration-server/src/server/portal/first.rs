@@ -37,11 +37,22 @@ impl FirstHost {
             command: command(shared, HostKind::SourceAgent),
         }
     }
+
+    pub(super) fn relay(shared: &Shared) -> FirstHost {
+        FirstHost {
+            intro: "No process server is registered. Process servers are optional: where source machines cannot reach their \
+                    master targets, they connect to one, and it hands on what they send, within a limit of bandwidth if \
+                    wanted. It relays without being registered, and shows up here when it is.",
+            machine: "process server",
+            command: command(shared, HostKind::ProcessServer),
+        }
+    }
 }
 
 fn command(shared: &Shared, kind: HostKind) -> String {
     let program = match kind {
         HostKind::SourceAgent => "mt-source",
+        HostKind::ProcessServer => "mt-process-server",
         _ => "mtctl",
     };
     let name = server_name(shared);

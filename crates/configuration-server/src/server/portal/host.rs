@@ -30,7 +30,11 @@ struct Page {
     frame: Frame,
     host: Head,
     is_target: bool,
+    /// Whether hosts of its kind tell of their disks.
+    has_disks: bool,
     may_order: bool,
+    /// Its writes can be let through again.
+    is_at_rest: bool,
     may_revoke: bool,
     trouble: Option<String>,
     facts: Vec<Fact>,
@@ -127,16 +131,20 @@ fn view(visit: &Visit, found: Found) -> Page {
     let is_target = known.kind == HostKind::MasterTarget;
     let connected = report.as_ref().map(|report| report.connected);
     let live = known.revoked.is_none();
+    let is_quiesced =
+        beat.and_then(|beat| beat.protection.as_ref()).is_some_and(|protection| protection.quiesced);
     Page {
         frame: visit.frame(Section::Infrastructure, known.name.clone(), "hosts items jobs events"),
         is_target,
+        has_disks: known.kind != HostKind::ProcessServer,
         may_order: visit.may(Role::Operator) && is_target && live,
+        is_at_rest: visit.may(Role::Operator) && is_quiesced && live && connected == Some(true),
         may_revoke: visit.may(Role::Administrator) && live,
         trouble: trouble(&known, connected),
-        status_command: if is_target {
-            "systemctl status master-target"
-        } else {
-            "systemctl status mt-source"
+        status_command: match known.kind {
+            HostKind::SourceAgent => "systemctl status mt-source",
+            HostKind::ProcessServer => "systemctl status mt-process-server",
+            _ => "systemctl status master-target",
         },
         health: beat.map_or(Vec::new(), |beat| health(&beat.health)),
         health_facts: beat.map_or(Vec::new(), |beat| health_facts(&beat.health)),
@@ -235,13 +243,28 @@ fn retention(status: &RetentionStatus) -> Retention {
 }
 
 fn protection(protection: &Protection) -> Vec<Fact> {
-    vec![
-        Fact::new("Item", protection.item.clone()),
-        Fact::new("Master target", protection.target.clone()),
-        Fact::new("State", protection.state.clone()),
-        Fact::new("Not yet there", ui::bytes(protection.backlog_bytes)),
-        Fact::new("Sends", ui::rate(protection.bytes_per_second)),
-    ]
+    let mut facts = Vec::new();
+    let is_assigned = !protection.item.is_empty();
+    if is_assigned {
+        facts.push(Fact::new("Item", protection.item.clone()));
+        facts.push(Fact::new("Master target", protection.target.clone()));
+    }
+    facts.push(Fact::new("State", protection.state.clone()));
+    if protection.quiesced {
+        facts.push(Fact::new("Writes", "refused: the disks are at rest for a failover".to_owned()));
+    }
+    if is_assigned {
+        let drained = protection.drain_seconds.map(|seconds| format!(", there in {}", ui::seconds(seconds)));
+        let waiting = ui::bytes(protection.backlog_bytes) + &drained.unwrap_or_default();
+        facts.push(Fact::new("Not yet there", waiting));
+        facts.push(Fact::new("Sends", ui::rate(protection.bytes_per_second)));
+    }
+    let disks = protection.disks.iter().map(|disk| format!("{} ({})", disk.id, ui::bytes(disk.size)));
+    let disks: Vec<String> = disks.collect();
+    if !disks.is_empty() {
+        facts.push(Fact::new("Disks", disks.join(", ")));
+    }
+    facts
 }
 
 fn datastore(store: &Datastore) -> DatastoreLine {
@@ -268,6 +291,38 @@ fn disk(disk: &HostDisk) -> DiskLine {
 pub(super) async fn check(visit: Visit, Path(id): Path<String>, _form: Form) -> Result<Response, Problem> {
     let known = known(&visit, &id).await?;
     super::jobs::order(&visit, known.id, JobKind::Check).await
+}
+
+/// `GET /infrastructure/{id}/unquiesce`.
+pub(super) async fn ask_unquiesce(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let known = known(&visit, &id).await?;
+    show(&Confirm {
+        frame: visit.frame(
+            Section::Infrastructure,
+            format!("Let the writes of {} through?", known.name),
+            "",
+        ),
+        consequence: "Its disks were brought to rest so that a failover loses nothing, and take writes again from now on. \
+                      If the machine that it was failed over to runs, there are two of it then."
+            .into(),
+        then: "To take a failover back, cancel it on the page of its item instead, which does this too. After a commit, the \
+               machine can be reprotected once this is done."
+            .into(),
+        action: format!("/infrastructure/{id}/unquiesce"),
+        yes: "Let writes through",
+        dangerous: true,
+        back: format!("/infrastructure/{id}"),
+    })
+}
+
+/// `POST /infrastructure/{id}/unquiesce`.
+pub(super) async fn unquiesce(
+    visit: Visit,
+    Path(id): Path<String>,
+    _form: Form,
+) -> Result<Response, Problem> {
+    let known = known(&visit, &id).await?;
+    super::jobs::order(&visit, known.id, JobKind::Unquiesce).await
 }
 
 /// `GET /infrastructure/{id}/revoke`.

@@ -28,11 +28,21 @@ struct Page {
 struct HostSection {
     id: &'static str,
     title: &'static str,
-    targets: bool,
+    kind: HostKind,
     rows: Vec<HostLine>,
     /// HTML that is shown when there are none.
     empty: String,
     pager: Pager,
+}
+
+impl HostSection {
+    fn targets(&self) -> bool {
+        self.kind == HostKind::MasterTarget
+    }
+
+    fn sources(&self) -> bool {
+        self.kind == HostKind::SourceAgent
+    }
 }
 
 /// This server.
@@ -52,7 +62,7 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
     let text: String = visit.query.get("q").chars().take(100).collect();
     let wanted = visit.query.get("state");
     let presence = Presence::ALL.into_iter().find(|presence| presence.id() == wanted).unwrap_or_default();
-    let pages = [page_number(&visit.query, "targets"), page_number(&visit.query, "sources")];
+    let pages = ["targets", "sources", "relays"].map(|list| page_number(&visit.query, list));
     let query = |kind, page: u32| Query {
         kind: Some(kind),
         presence,
@@ -60,8 +70,9 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         limit: SIZE,
         offset: (page - 1) * SIZE,
     };
-    let (targets, sources) =
-        (query(HostKind::MasterTarget, pages[0]), query(HostKind::SourceAgent, pages[1]));
+    let targets = query(HostKind::MasterTarget, pages[0]);
+    let sources = query(HostKind::SourceAgent, pages[1]);
+    let relays = query(HostKind::ProcessServer, pages[2]);
     let now = visit.now;
     let lists = visit
         .read(move |connection| {
@@ -69,11 +80,11 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
                 let (lines, total) = inventory::hosts(connection, query)?;
                 Ok((lines.iter().map(|line| HostLine::new(line, now)).collect(), total))
             };
-            Ok([list(&targets)?, list(&sources)?])
+            Ok([list(&targets)?, list(&sources)?, list(&relays)?])
         })
         .await?;
     let filtered = !text.is_empty() || presence != Presence::Registered;
-    let [(targets, targets_total), (sources, sources_total)] = lists;
+    let [(targets, targets_total), (sources, sources_total), (relays, relays_total)] = lists;
     let empty = |first: FirstHost| match filtered {
         true => r#"<p>None matches. <a href="/infrastructure">Show all</a>.</p>"#.to_owned(),
         false => first.to_string(),
@@ -82,7 +93,7 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         HostSection {
             id: "targets",
             title: "Master targets",
-            targets: true,
+            kind: HostKind::MasterTarget,
             pager: Pager::new(&visit.query, "targets", pages[0], SIZE, targets.len(), targets_total),
             rows: targets,
             empty: empty(FirstHost::target(&visit.shared)),
@@ -90,10 +101,18 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         HostSection {
             id: "sources",
             title: "Source machines",
-            targets: false,
+            kind: HostKind::SourceAgent,
             pager: Pager::new(&visit.query, "sources", pages[1], SIZE, sources.len(), sources_total),
             rows: sources,
             empty: empty(FirstHost::source(&visit.shared)),
+        },
+        HostSection {
+            id: "relays",
+            title: "Process servers",
+            kind: HostKind::ProcessServer,
+            pager: Pager::new(&visit.query, "relays", pages[2], SIZE, relays.len(), relays_total),
+            rows: relays,
+            empty: empty(FirstHost::relay(&visit.shared)),
         },
     ];
     let titles = ["Registered", "Connected", "Not connected", "Revoked"];

@@ -1,13 +1,14 @@
 //! The page of a replicated item.
 
 use super::chart::{Chart, Reading};
-use super::lines::{EventLine, ItemLine, JobLine};
+use super::item_policy::ItemPolicyLine;
+use super::lines::{EventLine, ItemLine, JobLine, in_effect};
 use super::page::{Choice, Frame, Problem, Section, Visit, show};
 use super::points::{self, PointLine};
 use super::timeline::Timeline;
 use super::ui::{self, Ago, Badge, Tone};
 use crate::access::Role;
-use crate::store::items::{self, Item};
+use crate::store::items::{self, Expected, Item};
 use crate::store::jobs::{self, Job};
 use crate::store::{events, groups, policies, samples};
 use askama::Template;
@@ -45,13 +46,23 @@ struct Page {
     points: Vec<PointLine>,
     now_utc: String,
     tests: Vec<TestLine>,
-    policies: Vec<Choice>,
+    policy: ItemPolicyLine,
     groups: Vec<Choice>,
     group: String,
+    /// Number of its group.
+    group_id: Option<i64>,
     disks: Vec<DiskLine>,
     alerts: Vec<AlertLine>,
     events: Vec<EventLine>,
     jobs: Vec<JobLine>,
+}
+
+/// Stands in for [`Page`] until the master target tells of the item, and then becomes it.
+#[derive(Template)]
+#[template(path = "item_expected.html")]
+struct ExpectedPage {
+    frame: Frame,
+    item: Expected,
 }
 
 /// What can be done about a failover.
@@ -123,7 +134,8 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
             let Some(item) = items::by_id(connection, number)? else { return Ok(None) };
             let query = events::Query { item: Some(number), limit: SHOWN, ..events::Query::default() };
             let events = events::newest(connection, &query)?;
-            let query = jobs::Query { item: Some(number), limit: SHOWN, ..jobs::Query::default() };
+            let whole = true;
+            let query = jobs::Query { item: Some(number), whole, limit: SHOWN, ..jobs::Query::default() };
             let none = super::lines::HostIds::new();
             Ok(Some(Found {
                 points: items::points(connection, number)?,
@@ -140,8 +152,16 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
             }))
         })
         .await?;
-    let Some(found) = found else { return Err(missing(&id)) };
-    show(&view(&visit, found))
+    match found {
+        Some(found) => show(&view(&visit, found)),
+        None => expected(&visit, number).await,
+    }
+}
+
+async fn expected(visit: &Visit, number: i64) -> Result<Response, Problem> {
+    let found = visit.read(move |connection| items::expected(connection, number)).await?;
+    let item = found.ok_or_else(|| missing(&number.to_string()))?;
+    show(&ExpectedPage { frame: visit.frame(Section::Items, item.name.clone(), "items"), item })
 }
 
 /// The number of an item, as a path names it.
@@ -157,10 +177,9 @@ fn view(visit: &Visit, found: Found) -> Page {
     let now = visit.now;
     let Found { item, points, source, samples, policies, groups, jobs, events } = found;
     let status = &item.status;
-    let chosen = item.policy.to_string();
     let by_id = policies.iter().map(|policy| (policy.id, policy.clone())).collect();
     let line = ItemLine::new(&item, &by_id);
-    let policy = by_id.get(&item.policy);
+    let policy = in_effect(&item, &by_id);
     let threshold = policy.map_or(0, |policy| policy.rpo_threshold_seconds);
     let window_wanted =
         policy.map_or(status.window_wanted, |policy| policy.window_seconds.saturating_mul(SECOND));
@@ -180,7 +199,7 @@ fn view(visit: &Visit, found: Found) -> Page {
         frame: visit.frame(Section::Items, item.name.clone(), "items jobs events settings"),
         reported: Ago { time: item.reported, now },
         gone: item.gone.map(|time| Ago { time, now }),
-        detail: status.detail.clone(),
+        detail: status.detail.clone().filter(|_| item.gone.is_none()),
         detail_tone: item.health.into(),
         work: status.progress.map_or(String::new(), |progress| capital(&progress.work.to_string())),
         may_order: visit.may(Role::Operator) && item.gone.is_none(),
@@ -194,10 +213,8 @@ fn view(visit: &Visit, found: Found) -> Page {
         points: points::lines_of(&points, now),
         now_utc: points::whole_second(now),
         tests: tests(&jobs, now),
-        policies: policies
-            .iter()
-            .map(|policy| Choice::new(policy.id, policy.name.clone(), &chosen))
-            .collect(),
+        policy: ItemPolicyLine::new(&item, &policies),
+        group_id: group.map(|group| group.id),
         group: group.map_or("none".into(), |group| group.name.clone()),
         groups: std::iter::once(no_group)
             .chain(groups.iter().map(|group| Choice::new(group.id, group.name.clone(), &chosen_group)))
@@ -237,7 +254,7 @@ fn tiles(item: &Item, threshold: u64, line: &ItemLine) -> Vec<Tile> {
     // While it is failed over nothing comes from its source.
     let may_follow =
         !matches!(item.state, ItemState::FailingOver | ItemState::FailedOver | ItemState::Committed);
-    let projected = status.window_projected.filter(|reach| *reach < status.window_wanted);
+    let projected = status.window_projected.filter(|reach| may_follow && *reach < status.window_wanted);
     vec![
         Tile {
             label: "RPO",
@@ -280,13 +297,13 @@ fn tiles(item: &Item, threshold: u64, line: &ItemLine) -> Vec<Tile> {
 fn tests(jobs: &[Job], now: u64) -> Vec<TestLine> {
     let ended: Vec<u64> = jobs
         .iter()
-        .filter_map(|job| match &job.job {
-            JobKind::TestFailoverStop { id, .. } if job.state != JobState::Failed => Some(*id),
+        .filter_map(|job| match job.job.order() {
+            Some(JobKind::TestFailoverStop { id, .. }) if job.state != JobState::Failed => Some(*id),
             _ => None,
         })
         .collect();
     let started = jobs.iter().filter(|job| {
-        job.state == JobState::Succeeded && matches!(job.job, JobKind::TestFailoverStart { .. })
+        job.state == JobState::Succeeded && matches!(job.job.order(), Some(JobKind::TestFailoverStart { .. }))
     });
     let line = |job: &Job| {
         let outcome = job.report.as_ref()?.outcome.clone()?;

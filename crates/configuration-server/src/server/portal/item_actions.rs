@@ -110,9 +110,12 @@ pub(super) async fn settings(
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let item = number(&id)?;
-    let no_policy = || missing_of("policy", form.get("policy"));
-    let policy: i64 = form.number("policy").ok_or_else(no_policy)?;
-    let wanted = Wanted { policy: Some(policy), group: Some(form.number("group")) };
+    // Left out, or empty, the policy stays as it is.
+    let policy: Option<i64> = match form.get("policy") {
+        "" => None,
+        given => Some(form.number("policy").ok_or_else(|| missing_of("policy", given))?),
+    };
+    let wanted = Wanted { policy, group: Some(form.number("group")) };
     let topics = [Topic::Items, Topic::Settings];
     visit.change(&topics, move |store| assign(store, item, &wanted)).await?;
     Ok(redirect(&format!("/items/{id}?done=settings")))

@@ -2,6 +2,7 @@
 
 use super::lines::{ItemLine, Policies};
 use super::page::{Choice, Frame, Pager, Problem, Section, Visit, page_number, show};
+use crate::access::Role;
 use crate::store::items::{self, Query, Sort};
 use crate::store::{groups, hosts, policies};
 use askama::Template;
@@ -22,6 +23,7 @@ struct Page {
     text: String,
     filters: Vec<Filter>,
     filtered: bool,
+    may_order: bool,
     sort: String,
     columns: Vec<Column>,
     rows: Vec<ItemLine>,
@@ -122,6 +124,7 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         text: fields.get("q").to_owned(),
         filters,
         filtered,
+        may_order: visit.may(Role::Operator),
         sort: fields.get("sort").to_owned(),
         columns: columns(&visit, sort, descending),
         pager: Pager::new(fields, "page", page, SIZE, rows.len(), total),

@@ -6,16 +6,20 @@ use super::redirect;
 use super::ui;
 use crate::access::Role;
 use crate::server::actions::jobs as actions;
+use crate::server::actions::workflows::{self, Wanted};
 use crate::server::changes::Topic;
+use crate::store::items;
 use crate::store::jobs::{self, Job, Query};
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use control_api::Failure;
-use control_api::agent::{JobKind, JobState, JobStep, StepState};
+use control_api::agent::{JobKind, JobReport, JobState, JobStep, StepState};
 
 /// Jobs on one page.
 const SIZE: u32 = 50;
+/// Jobs that a workflow may consist of.
+const MAX_CHILDREN: u32 = JobReport::MAX_STEPS as u32;
 
 #[derive(Template)]
 #[template(path = "jobs.html")]
@@ -35,6 +39,8 @@ struct JobPage {
     heading: String,
     /// Number and name of the item that it is about.
     item: Option<(i64, String)>,
+    /// Id and title of the workflow that it is a step of.
+    workflow: Option<(String, String)>,
     may_cancel: bool,
     outcome: Option<String>,
     failure: Option<Failure>,
@@ -50,6 +56,8 @@ struct Stage {
     name: String,
     took: String,
     detail: Option<String>,
+    /// Id of the job that it is, when it is a step of a workflow.
+    job: Option<String>,
 }
 
 /// `GET /jobs`.
@@ -61,7 +69,8 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
         _ => None,
     };
     // One more than is shown tells whether there are older ones.
-    let query = Query { open, before: visit.query.number("before"), limit: SIZE + 1, ..Query::default() };
+    let (before, limit) = (visit.query.number("before"), SIZE + 1);
+    let query = Query { open, before, limit, whole: true, ..Query::default() };
     let mut found = visit.read(move |connection| jobs::list(connection, &query)).await?;
     let more = found.len() > SIZE as usize;
     found.truncate(SIZE as usize);
@@ -79,8 +88,21 @@ pub(super) async fn list(visit: Visit) -> Result<Response, Problem> {
 /// `GET /jobs/{id}`.
 pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     let wanted = id.clone();
-    let job = visit.read(move |connection| jobs::by_uuid(connection, &wanted)).await?;
-    let Some(job) = job else { return Err(Problem::missing(&format!("job {id}"), "the jobs")) };
+    let found = visit.read(move |connection| {
+        let Some(job) = jobs::by_uuid(connection, &wanted)? else { return Ok(None) };
+        let parent =
+            job.parent.as_ref().map(|parent| jobs::by_uuid(connection, parent)).transpose()?.flatten();
+        let query = Query { parent: Some(wanted), limit: MAX_CHILDREN, ..Query::default() };
+        let name = match (job.job.item(), job.item) {
+            // A bookmark is ordered for an item, and names none.
+            (None, Some(item)) => items::by_id(connection, item)?.map(|item| item.name),
+            (name, _) => name.map(str::to_owned),
+        };
+        Ok(Some((job, name, parent, jobs::list(connection, &query)?)))
+    });
+    let Some((job, name, parent, children)) = found.await? else {
+        return Err(Problem::missing(&format!("job {id}"), "the jobs"));
+    };
     let report = job.report.as_ref();
     let can_cancel = !job.state.has_ended() && report.is_none_or(|report| report.can_cancel);
     let mut heading = job.job.title();
@@ -94,13 +116,15 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
     show(&JobPage {
         frame,
         heading,
-        item: job.item.zip(job.job.item().map(str::to_owned)),
+        item: job.item.zip(name),
+        workflow: parent.map(|parent| (parent.id, parent.job.title())),
         may_cancel: can_cancel && job.cancelled_by.is_none() && visit.may(Role::Operator),
         outcome: report
             .and_then(|report| report.outcome.clone())
             .filter(|_| job.state == JobState::Succeeded),
         failure: report.and_then(|report| report.failure.clone()),
-        steps: report.map_or(Vec::new(), |report| report.steps.iter().map(stage).collect()),
+        steps: report
+            .map_or(Vec::new(), |report| report.steps.iter().map(|step| stage(step, &children)).collect()),
         waiting: match job.state {
             JobState::Queued => {
                 "The host has not taken it yet. A connected host takes a job within a second; one that is not connected \
@@ -114,7 +138,8 @@ pub(super) async fn page(visit: Visit, Path(id): Path<String>) -> Result<Respons
     })
 }
 
-fn stage(step: &JobStep) -> Stage {
+/// A step; of a workflow, each is a job, and called like that.
+fn stage(step: &JobStep, children: &[Job]) -> Stage {
     let (class, icon, said) = match step.state {
         StepState::Waiting => ("waiting", "waiting", "waiting"),
         StepState::Running => ("running", "running", "running"),
@@ -130,6 +155,7 @@ fn stage(step: &JobStep) -> Stage {
         name: step.name.clone(),
         took: took.unwrap_or_default(),
         detail: step.detail.clone(),
+        job: children.iter().find(|child| child.title() == step.name).map(|child| child.id.clone()),
     }
 }
 
@@ -151,7 +177,20 @@ fn facts(job: &Job) -> Vec<Fact> {
 pub(super) async fn order(visit: &Visit, host: String, job: JobKind) -> Result<Response, Problem> {
     let (by, now) = (visit.caller.name.clone(), visit.now);
     let job = visit.change(&[Topic::Jobs], move |store| actions::order(store, &host, job, by, now)).await?;
-    Ok(redirect(&format!("/jobs/{}?done=ordered", job.id)))
+    Ok(ordered(&job))
+}
+
+/// Orders a workflow of an item, and goes to its page.
+pub(super) async fn order_workflow(visit: &Visit, item: i64, wanted: Wanted) -> Result<Response, Problem> {
+    let (by, now) = (visit.caller.name.clone(), visit.now);
+    let job =
+        visit.change(&[Topic::Jobs], move |store| workflows::order(store, item, wanted, &by, now)).await?;
+    Ok(ordered(&job))
+}
+
+/// Goes to the page of a job that was ordered.
+pub(super) fn ordered(job: &Job) -> Response {
+    redirect(&format!("/jobs/{}?done=ordered", job.id))
 }
 
 /// `POST /jobs/{id}/cancel`.

@@ -6,7 +6,7 @@ use crate::store::inventory;
 use crate::store::items::Item;
 use crate::store::jobs::Job;
 use crate::store::policies::{self, Policy};
-use control_api::agent::{Heartbeat, JobReport};
+use control_api::agent::{Heartbeat, ItemPolicy, JobReport};
 use control_api::registration::HostKind;
 use control_api::time::{SECOND, Time};
 use control_api::{ItemStatus, RetentionStatus};
@@ -36,10 +36,17 @@ pub(super) fn policies(connection: &Connection) -> Result<Policies> {
     Ok(policies::list(connection)?.into_iter().map(|policy| (policy.id, policy)).collect())
 }
 
+/// What an item is protected by now: what its master target told, or else what it is to follow.
+pub(super) fn in_effect(item: &Item, policies: &Policies) -> Option<ItemPolicy> {
+    item.status.policy.or_else(|| policies.get(&item.policy).map(Policy::values))
+}
+
 impl ItemLine {
     pub(super) fn new(item: &Item, policies: &Policies) -> ItemLine {
-        let policy = policies.get(&item.policy);
-        let over = |rpo: u64| policy.is_some_and(|policy| rpo > policy.rpo_threshold_seconds);
+        let name = policies.get(&item.policy).map(|policy| policy.name.clone());
+        let is_own = item.status.policy.is_some() && !item.follows_policy;
+        let over =
+            |rpo: u64| in_effect(item, policies).is_some_and(|policy| rpo > policy.rpo_threshold_seconds);
         let status = &item.status;
         let window = status.window(item.reported).map(|reach| ui::seconds(reach / SECOND));
         let gone = Badge::new(Tone::Idle, "gone");
@@ -54,7 +61,7 @@ impl ItemLine {
             rpo: item.rpo_seconds.map_or("–".into(), ui::seconds),
             rpo_over: item.rpo_seconds.is_some_and(over),
             window: window.unwrap_or("–".into()),
-            policy: policy.map_or(String::new(), |policy| policy.name.clone()),
+            policy: if is_own { "its own".into() } else { name.unwrap_or_default() },
         }
     }
 }
@@ -67,7 +74,13 @@ fn item_progress(status: &ItemStatus) -> Option<Bar> {
     Some(Bar::progress(progress.work.to_string(), progress.done, progress.total.unwrap_or(u64::MAX), text))
 }
 
-fn progress_text(done: u64, total: Option<u64>, rate: Option<u64>, seconds_left: Option<u64>) -> String {
+/// How far work has come, in bytes a second and seconds that are left.
+pub(crate) fn progress_text(
+    done: u64,
+    total: Option<u64>,
+    rate: Option<u64>,
+    seconds_left: Option<u64>,
+) -> String {
     let mut parts = vec![match total {
         Some(total) => format!("{} % of {}", ui::percent(done, total), ui::bytes(total)),
         None => format!("{} so far", ui::bytes(done)),
@@ -112,7 +125,7 @@ impl JobLine {
 }
 
 /// How long something took, in nanoseconds.
-pub(super) fn took_text(nanos: u64) -> String {
+pub(crate) fn took_text(nanos: u64) -> String {
     if nanos < SECOND { "less than 1 s".into() } else { ui::seconds(nanos / SECOND) }
 }
 
@@ -216,7 +229,11 @@ impl HostLine {
 }
 
 fn protection(beat: &Heartbeat) -> Option<String> {
-    beat.protection.as_ref().map(|protection| format!("{}: {}", protection.item, protection.state))
+    let protection = beat.protection.as_ref()?;
+    Some(match protection.item.as_str() {
+        "" => protection.state.clone(),
+        item => format!("{item}: {}", protection.state),
+    })
 }
 
 pub(super) fn host_state(revoked: bool, connected: Option<bool>) -> Badge {

@@ -1,14 +1,17 @@
 //! `/live`: tells pages which topics have changed, as server-sent events.
 //!
+//! A page says what it has seen already, so that nothing is lost that changed between its making and this.
+//!
 //! Such an answer lasts until the page is left, the session ends or the server stops. There is a bounded number of them,
 //! and nothing is queued for one that does not read: it is told later what has changed meanwhile.
 
+use super::fields::Fields;
 use super::page::Problem;
 use crate::access::{self, Caller};
 use crate::server::Shared;
 use crate::server::changes::{Counts, Topic};
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use control_api::{ApiError, ErrorCode};
@@ -32,6 +35,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     State(shared): State<Arc<Shared>>,
     _caller: Caller,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
@@ -45,21 +49,33 @@ pub(super) async fn follow(
         .into_response();
     };
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(tell(shared, headers, sender, place));
+    let seen = query.and_then(|query| seen(Fields::parse(&query).get("seen")));
+    tokio::spawn(tell(shared, headers, seen, sender, place));
     let mut response = Response::new(Body::new(Events(receiver)));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
+/// Counts as a page has them.
+pub(super) fn words(counts: &Counts) -> String {
+    counts.map(|count| count.to_string()).join("-")
+}
+
+fn seen(words: &str) -> Option<Counts> {
+    let counts: Vec<u64> = words.split('-').map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    counts.try_into().ok()
+}
+
 async fn tell(
     shared: Arc<Shared>,
     headers: HeaderMap,
+    seen: Option<Counts>,
     page: mpsc::Sender<Bytes>,
     _place: SemaphorePermit<'static>,
 ) {
     let mut changes = shared.changes.watch();
-    let mut known = *changes.borrow_and_update();
+    let mut known = seen.unwrap_or(*changes.borrow_and_update());
     let mut stopped = shared.stopped();
     let mut next = Some(Bytes::from_static(b"retry: 3000\n\n"));
     loop {
@@ -121,11 +137,27 @@ mod tests {
         let (shared, _) = Shared::test(folder.path());
         let (sender, mut page) = mpsc::channel(1);
         let place = PLACES.try_acquire().unwrap();
-        let telling = tokio::spawn(tell(shared.clone(), HeaderMap::new(), sender, place));
+        let telling = tokio::spawn(tell(shared.clone(), HeaderMap::new(), None, sender, place));
         assert_eq!(page.recv().await.unwrap(), "retry: 3000\n\n");
         shared.stopping.send_replace(true);
         let end = tokio::time::timeout(Duration::from_secs(5), page.recv()).await;
         assert_eq!(end.expect("it goes on"), None);
         telling.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_page_is_told_what_changed_while_it_was_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, _) = Shared::test(folder.path());
+        shared.changes.tell(Topic::Items);
+        let page = words(&shared.changes.counts());
+        shared.changes.tell(Topic::Jobs);
+        let mut changes = shared.changes.watch();
+        let mut known = seen(&page).unwrap();
+        assert_eq!(told(&mut changes, &mut known).await, "data: jobs\n\n");
+        assert_eq!(known, shared.changes.counts());
+        for not_counts in ["", "1-2-3", "1-2-3-4-x", "1-2-3-4-5-6"] {
+            assert_eq!(seen(not_counts), None, "{not_counts}");
+        }
     }
 }

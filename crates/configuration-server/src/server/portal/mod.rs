@@ -16,10 +16,12 @@ mod events;
 mod failover;
 mod fields;
 mod first;
+mod groups;
 mod host;
 mod infrastructure;
 mod item;
 mod item_actions;
+mod item_policy;
 mod items;
 mod jobs;
 mod lines;
@@ -28,6 +30,7 @@ mod overview;
 mod page;
 mod points;
 mod policies;
+mod reprotect;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ use crate::access::{Access, Role};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+pub(crate) use lines::{progress_text, took_text};
 pub(crate) use page::Problem;
 
 /// Adds the pages, and what their forms post to.
@@ -60,9 +64,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/jobs", jobs::list)
         .get("/jobs/{id}", jobs::page)
         .get("/policies", policies::list)
+        .get("/groups/{id}", groups::page)
         .get("/events", events::list)
         .answering(Access::People(Role::Operator))
         .post("/infrastructure/{id}/check", host::check)
+        .get("/infrastructure/{id}/unquiesce", host::ask_unquiesce)
+        .post("/infrastructure/{id}/unquiesce", host::unquiesce)
+        .get("/reprotect", reprotect::ask)
+        .post("/reprotect", reprotect::start)
         .get("/items/{id}/resync", item_actions::ask_resync)
         .post("/items/{id}/resync", item_actions::resync)
         .post("/items/{id}/resume", item_actions::resume)
@@ -76,6 +85,13 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/items/{id}/commit", failover::ask_commit)
         .post("/items/{id}/commit", failover::commit)
         .post("/items/{id}/settings", item_actions::settings)
+        .post("/groups/{id}/bookmark", groups::bookmark)
+        .get("/groups/{id}/failover", groups::ask_failover)
+        .post("/groups/{id}/failover", groups::fail_over)
+        .get("/groups/{id}/failover/cancel", groups::ask_cancel)
+        .post("/groups/{id}/failover/cancel", groups::cancel)
+        .get("/groups/{id}/commit", groups::ask_commit)
+        .post("/groups/{id}/commit", groups::commit)
         .post("/jobs/{id}/cancel", jobs::cancel)
         .answering(Access::People(Role::Administrator))
         .get("/infrastructure/{id}/revoke", host::ask_revoke)

@@ -49,7 +49,8 @@ pub(super) async fn overview(visit: Visit) -> Result<Response, Problem> {
         .read(move |connection| {
             let hosts = lines::host_ids(connection)?;
             let alerts = events::raised(connection)?;
-            let open = jobs::Query { open: Some(true), limit: SHOWN, ..jobs::Query::default() };
+            let (open, whole) = (Some(true), true);
+            let open = jobs::Query { open, whole, limit: SHOWN, ..jobs::Query::default() };
             let worst = items::Query {
                 gone: Some(false),
                 sort: items::Sort::Rpo,

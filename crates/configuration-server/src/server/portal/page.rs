@@ -2,10 +2,10 @@
 
 use super::fields::Fields;
 use super::ui::{Moment, Tone};
-use super::{assets, ui};
+use super::{assets, live, ui};
 use crate::access::{Caller, Role};
 use crate::server::actions::{Actor, Changed};
-use crate::server::changes::Topic;
+use crate::server::changes::{Counts, Topic};
 use crate::server::{Peer, Shared, internal};
 use askama::Template;
 use axum::body::{Body, Bytes};
@@ -91,6 +91,8 @@ pub(super) struct Frame {
     pub(super) here: Section,
     /// What has to change for the page to be loaded anew.
     pub(super) topics: &'static str,
+    /// What it shows is at least so new; [`live`](super::live) tells what has changed since.
+    pub(super) seen: String,
     pub(super) notice: Option<Notice>,
     pub(super) assets: &'static assets::Paths,
     pub(super) now: Time,
@@ -123,6 +125,8 @@ pub(super) struct Visit {
     /// What stands behind the question mark.
     pub(super) query: Fields,
     pub(super) now: Time,
+    /// Taken before anything is read.
+    seen: Counts,
     address: String,
 }
 
@@ -130,11 +134,12 @@ impl FromRequestParts<Arc<Shared>> for Visit {
     type Rejection = <Caller as FromRequestParts<Arc<Shared>>>::Rejection;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Visit, Self::Rejection> {
+        let seen = shared.changes.counts();
         let caller = Caller::from_request_parts(parts, shared).await?;
         let query = Fields::parse(parts.uri.query().unwrap_or_default());
         let peer = parts.extensions.get::<Arc<Peer>>();
         let address = peer.map_or(String::new(), |peer| peer.address.to_string());
-        Ok(Visit { shared: shared.clone(), caller, query, now: shared.now(), address })
+        Ok(Visit { shared: shared.clone(), caller, query, now: shared.now(), seen, address })
     }
 }
 
@@ -145,6 +150,7 @@ impl Visit {
             title: title.into(),
             here,
             topics,
+            seen: live::words(&self.seen),
             notice: notice(self.query.get("done")),
             assets: assets::paths(),
             now: self.now,

@@ -12,6 +12,7 @@ pub(super) struct PointLine {
     pub(super) time: Moment,
     pub(super) utc: String,
     pub(super) ago: Ago,
+    pub(super) tested: Option<Ago>,
     pub(super) number: u64,
 }
 
@@ -46,6 +47,7 @@ fn line(point: &Point, now: Time) -> Option<PointLine> {
         time: Moment(point.source_time),
         utc: ui::utc(point.source_time),
         ago: Ago { time: point.source_time, now },
+        tested: point.tested.map(|time| Ago { time, now }),
         number: point.number,
     })
 }

@@ -6,7 +6,8 @@ use crate::server::now;
 use crate::store::testing::{described, heartbeat, register, status};
 use crate::store::{events, items, jobs, reports};
 use control_api::agent::{
-    Heartbeat, HostDisk, ItemReport, JobKind, JobReport, JobState, JobStep, Protection, StepState,
+    Heartbeat, HostDisk, ItemReport, JobKind, JobReport, JobState, JobStep, ProtectedDisk, Protection,
+    StepState,
 };
 use control_api::registration::HostKind;
 use control_api::time::SECOND;
@@ -49,6 +50,11 @@ impl Reader {
     }
 }
 
+/// Where an answer leads.
+fn location(answer: &Answer) -> String {
+    answer.headers["location"].to_str().unwrap().to_owned()
+}
+
 fn point(age: u64, number: u64, name: Option<&str>) -> Point {
     let time = now() - age * SECOND;
     let bookmark = name.map(|name| Bookmark {
@@ -56,7 +62,7 @@ fn point(age: u64, number: u64, name: Option<&str>) -> Point {
         application_consistent: number.is_multiple_of(2),
         group: None,
     });
-    Point { number, source_time: time, receive_time: time, bookmark, journal_bytes: 4096 }
+    Point { number, source_time: time, receive_time: time, bookmark, tested: None, journal_bytes: 4096 }
 }
 
 fn item(name: &str, state: ItemState) -> ItemReport {
@@ -95,6 +101,7 @@ fn fill(connection: &Connection) {
         journal_bytes_per_second: 1 << 20,
         full_in_seconds: Some(90_000),
         needed_bytes: None,
+        needed_for_24_h_bytes: None,
         alerts: Vec::new(),
     });
     reports::put(connection, target.row, &beat, time).unwrap();
@@ -224,6 +231,60 @@ async fn what_can_be_done_about_a_failover_depends_on_where_it_stands() {
 }
 
 #[tokio::test]
+async fn a_machine_is_reprotected_by_a_form() {
+    let operator = Reader::new(Role::Operator).await;
+    operator.fill().await;
+    assert!(operator.get("/items").await.body.contains("href=\"/reprotect\""));
+    assert!(operator.get("/reprotect").await.body.contains("No source machine is free"));
+    let tell = operator.client.shared.store.with(|connection| {
+        let protection = Protection {
+            item: String::new(),
+            target: String::new(),
+            disks: vec![ProtectedDisk { id: "system".into(), size: 40 << 30 }],
+            state: "serving".into(),
+            ..Protection::default()
+        };
+        let beat = heartbeat(described(HostKind::SourceAgent, 2), Vec::new());
+        Ok(reports::put(connection, 2, &Heartbeat { protection: Some(protection), ..beat }, now())?)
+    });
+    tell.await.unwrap();
+    let (source, target) = (format!("bb{:030x}", 2), format!("aa{:030x}", 1));
+    let choice = operator.get("/reprotect").await;
+    assert_sound("/reprotect", &choice);
+    for host in [&source, &target] {
+        assert!(choice.body.contains(&format!("<option value=\"{host}\"")), "{}", choice.body);
+    }
+    let form = operator.get(&format!("/reprotect?source={source}&target={target}")).await;
+    assert_sound("/reprotect", &form);
+    for shown in ["Reprotect web02", "Disk system", "40.0 GiB", "value=\"10.0.0.5:9443\""] {
+        assert!(form.body.contains(shown), "{shown}: {}", form.body);
+    }
+    let filled = format!(
+        "source={source}&target={target}&name=web&policy=1&group=&address=10.0.0.5%3A9443&disk-0-id=system\
+         &disk-0-kind=new&disk-0-folder=%2Fvmfs&disk-0-format=vmfs-thin&disk-0-adapter=lsilogic"
+    );
+    let no_folder = operator.post("/reprotect", &filled.replace("%2Fvmfs", "")).await;
+    assert!(
+        no_folder.status == 400 && no_folder.body.contains("the target of disk system"),
+        "{}",
+        no_folder.body
+    );
+    let taken = operator.post("/reprotect", &filled.replace("name=web", "name=web01")).await;
+    assert!(taken.status == 409 && taken.body.contains("mt01 has an item of this name"), "{}", taken.body);
+    assert!(
+        taken.body.contains("value=\"web01\"") && taken.body.contains("value=\"/vmfs\""),
+        "{}",
+        taken.body
+    );
+    let ordered = operator.post("/reprotect", &filled).await;
+    assert_eq!(ordered.status, 303, "{}", ordered.body);
+    let page = operator.get(ordered.headers["location"].to_str().unwrap()).await.body;
+    for shown in ["Reprotect web", "protect web (mt01)", "replicate to 10.0.0.5:9443 as web (web02)"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn pages_without_anything_say_the_next_step() {
     let reader = Reader::new(Role::Administrator).await;
     for path in ["/", "/infrastructure", "/items", "/jobs", "/policies", "/events", "/users", "/policies/new"]
@@ -248,15 +309,37 @@ async fn what_is_not_there_is_said_on_a_page() {
 }
 
 #[tokio::test]
+async fn an_item_that_was_taken_has_a_page_before_its_master_target_tells_of_it() {
+    let reader = Reader::new(Role::Reader).await;
+    let filled = reader.client.shared.store.with(|connection| {
+        let target = register(connection, HostKind::MasterTarget, 1);
+        Ok((target.row, items::expect(connection, target.row, "web01", 1, None, now())?))
+    });
+    let (target, id) = filled.await.unwrap();
+    let path = format!("/items/{id}");
+    let expected = reader.get(&path).await;
+    assert_sound(&path, &expected);
+    assert!(expected.body.contains("with its next heartbeat"), "{}", expected.body);
+    assert!(expected.body.contains("data-topics=\"items\""), "it does not become the item's by itself");
+    let told = reader.client.shared.store.with(move |connection| {
+        Ok(items::put(connection, target, &item("web01", ItemState::Protected), now(), now())?)
+    });
+    assert_eq!(told.await.unwrap(), id);
+    assert!(reader.get(&path).await.body.contains("Recovery points"));
+}
+
+#[tokio::test]
 async fn forms_are_carried_out_and_answered_with_a_redirection() {
     let admin = Reader::new(Role::Administrator).await;
     admin.fill().await;
-    let location = |answer: &Answer| answer.headers["location"].to_str().unwrap().to_owned();
     let ordered = admin.post("/items/1/test-failover", "point=bookmark&bookmark=8").await;
     let job = location(&ordered);
     assert!(ordered.status == 303 && job.starts_with("/jobs/"), "{job}");
     let page = admin.get(&job).await.body;
-    assert!(page.contains("test failover of web01 to 8") && page.contains("The job is ordered"), "{page}");
+    assert!(
+        page.contains("test failover of web01 to recovery point 8") && page.contains("The job is ordered"),
+        "{page}"
+    );
     let (path, _) = job.split_once('?').unwrap();
     let cancelled = admin.post(&format!("{path}/cancel"), "").await;
     assert_eq!(location(&cancelled), format!("{path}?done=cancelled"));
@@ -279,7 +362,12 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
         assert!(question.body.contains(&format!("action=\"{path}\"")), "{}", question.body);
         let job = location(&admin.post(&path, form).await);
         assert!(admin.get(&job).await.body.contains(title), "{title}");
+        // Workflows of an item come one after the other.
+        let (job, _) = job.split_once('?').unwrap();
+        assert_eq!(admin.post(&format!("{job}/cancel"), "").await.status, 303);
     }
+    let unplanned = admin.get("/items/1/failover").await.body;
+    assert!(unplanned.contains("no source agent that is registered here"), "{unplanned}");
     let bookmark = "name=before-the-upgrade&application-consistent=yes";
     let nobody = admin.post("/items/1/bookmark", bookmark).await;
     assert!(nobody.status == 409 && nobody.body.contains("no source agent"), "{}", nobody.body);
@@ -290,10 +378,9 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
         let protection = Protection {
             item: "web01".into(),
             target: "mt01:9443".into(),
+            disks: Vec::new(),
             state: "sending".into(),
-            backlog_bytes: 0,
-            bytes_per_second: 0,
-            alerts: Vec::new(),
+            ..Protection::default()
         };
         let beat = heartbeat(described(HostKind::SourceAgent, 2), Vec::new());
         Ok(reports::put(connection, 2, &Heartbeat { protection: Some(protection), ..beat }, now())?)
@@ -303,6 +390,34 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
     let set = location(&admin.post("/items/1/bookmark", bookmark).await);
     let set = admin.get(&set).await.body;
     assert!(set.contains("application-consistent bookmark before-the-upgrade") && set.contains("web02"));
+
+    let planned = admin.get("/items/1/failover").await;
+    assert_sound("/items/1/failover", &planned);
+    assert!(planned.body.contains("value=\"planned\" id=\"how-planned\" checked"), "{}", planned.body);
+    let workflow = location(&admin.post("/items/1/failover", "how=planned&point=latest").await);
+    let page = admin.get(&workflow).await;
+    assert_sound(&workflow, &page);
+    for shown in
+        ["Planned failover of web01", "quiesce with bookmark", "(web02)</a>", "fail over web01 to bookmark:"]
+    {
+        assert!(page.body.contains(shown), "{shown}: {}", page.body);
+    }
+    let busy = admin.post("/items/1/commit", "").await;
+    assert!(busy.status == 409 && busy.body.contains("planned failover of web01 goes on"), "{}", busy.body);
+    let step = page
+        .body
+        .split("<ol class=\"stages\">")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .find(|part| part.starts_with("/jobs/"));
+    let step = admin.get(step.unwrap()).await.body;
+    assert!(
+        step.contains("a step of <a href=\"/jobs/") && step.contains("planned failover of web01"),
+        "{step}"
+    );
+    let jobs = admin.get("/jobs").await.body;
+    assert!(jobs.contains("planned failover of web01") && !jobs.contains(">quiesce with"), "{jobs}");
 
     let nowhere = admin.post("/items/1/failover", "point=time&time=noon").await;
     assert!(nowhere.status == 400 && nowhere.body.contains("is no moment"), "{}", nowhere.body);
@@ -322,6 +437,62 @@ async fn forms_are_carried_out_and_answered_with_a_redirection() {
     let bob = admin.post("/users", "name=bob&role=reader&password=correct+horse+staple").await;
     assert_eq!(location(&bob), "/users?done=user");
     assert!(admin.get("/events").await.body.contains("by ann: bob, reader"));
+}
+
+#[tokio::test]
+async fn a_group_has_a_page_from_which_it_is_moved() {
+    let admin = Reader::new(Role::Administrator).await;
+    admin.fill().await;
+    assert_eq!(location(&admin.post("/groups", "name=Shop").await), "/policies?done=group");
+    assert!(admin.get("/policies").await.body.contains("<a href=\"/groups/1\">Shop</a>"));
+    let empty = admin.get("/groups/1").await.body;
+    assert!(empty.contains("No items are in it") && !empty.contains("/groups/1/failover"), "{empty}");
+    for item in [1, 2] {
+        assert_eq!(admin.post(&format!("/items/{item}/settings"), "group=1").await.status, 303);
+    }
+    let page = admin.get("/groups/1").await.body;
+    assert!(page.contains("There are none yet") && page.contains("href=\"/groups/1/failover\""), "{page}");
+    let ask = admin.get("/groups/1/failover").await.body;
+    assert!(ask.contains("only a planned failover can be ordered"), "{ask}");
+    let shared = admin.client.shared.store.with(|connection| {
+        for name in ["web01", "db01"] {
+            let mut told = item(name, ItemState::Protected);
+            let points = told.points.as_mut().unwrap();
+            points[0].bookmark.as_mut().unwrap().group = Some("Shop".into());
+            items::put(connection, 1, &told, now(), now())?;
+        }
+        Ok(())
+    });
+    shared.await.unwrap();
+    for path in ["/groups/1", "/groups/1/failover"] {
+        let page = admin.get(path).await.body;
+        assert!(page.contains("&lt;script&gt;") || page.contains("&#60;script&#62;"), "{page}");
+        assert!(!page.contains(HOSTILE), "{page}");
+    }
+    for (path, form, status, said) in [
+        ("/groups/1/failover", "how=point&bookmark=nightly", 409, "no bookmark that all of its items share"),
+        ("/groups/1/failover", "how=planned", 409, "no source agent"),
+        ("/groups/1/failover/cancel", "", 409, "none of its items is failed over"),
+        ("/groups/1/commit", "", 409, "not failed over"),
+        ("/groups/1/bookmark", "name=", 400, "1 to 50 characters"),
+        ("/groups/1/bookmark", "name=a", 409, "no source agent"),
+        ("/groups/x/commit", "", 404, "group x"),
+        ("/items/1/failover", "point=latest", 409, "it does not fail over alone"),
+    ] {
+        let answer = admin.post(path, form).await;
+        assert!(answer.status == status && answer.body.contains(said), "{path} {form}: {}", answer.body);
+    }
+    for path in ["/groups/1/failover/cancel", "/groups/1/commit"] {
+        assert!(admin.get(path).await.body.contains("Do not"), "{path}");
+    }
+    assert_eq!(admin.get("/groups/2").await.status, 404);
+    let form = "how=point&bookmark=%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E%22%26";
+    let ordered = admin.post("/groups/1/failover", form).await;
+    let job = admin.get(location(&ordered).split('?').next().unwrap()).await.body;
+    assert!(
+        job.contains("Fail over group Shop") && job.matches("has not taken it yet").count() == 2,
+        "{job}"
+    );
 }
 
 #[tokio::test]
@@ -355,6 +526,26 @@ async fn lists_are_filtered_sorted_and_cut_into_pages() {
     assert!(none.contains("No item matches"));
     let away = reader.get("/infrastructure?state=not-connected").await.body;
     assert!(away.contains("web02") && !away.contains(">mt01<"), "{away}");
+}
+
+#[tokio::test]
+async fn process_servers_are_listed_and_are_ordered_nothing() {
+    let reader = Reader::new(Role::Operator).await;
+    let none = reader.get("/infrastructure").await.body;
+    assert!(none.contains("mt-process-server register -i "), "{none}");
+    let filled = reader.client.shared.store.with(|connection| {
+        let relay = register(connection, HostKind::ProcessServer, 3);
+        let beat = heartbeat(described(HostKind::ProcessServer, 3), Vec::new());
+        reports::put(connection, relay.row, &beat, now())?;
+        Ok(relay.id)
+    });
+    let id = filled.await.unwrap();
+    let page = reader.get("/infrastructure").await.body;
+    let section = page.split("aria-labelledby=\"relays\"").nth(1).unwrap();
+    assert!(section.contains("web03") && section.contains("connected"), "{section}");
+    assert!(!section.contains("data-label=\"Disks\""), "{section}");
+    let host = reader.get(&format!("/infrastructure/{id}")).await.body;
+    assert!(host.contains("process server") && !host.contains("Check the machine"), "{host}");
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ mod tests {
             group: None,
         });
         let time = NOW - hours_ago * 3600 * SECOND;
-        Point { number: 1, source_time: time, receive_time: time, bookmark, journal_bytes: 0 }
+        Point { number: 1, source_time: time, receive_time: time, bookmark, tested: None, journal_bytes: 0 }
     }
 
     const NOW: Time = 1_790_000_000 * SECOND;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// Characters that a name may have.
-pub(super) const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 /// Entries of a list in one answer, unless the request says so.
 const PAGE: u64 = 100;
 /// Entries of a list in one answer at most.
@@ -134,7 +134,8 @@ impl Field {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether people may call something so.
+pub(crate) fn is_name(text: &str) -> bool {
     let is_blank = |character: char| character == ' ' || character == '\u{a0}';
     (1..=MAX_NAME).contains(&text.chars().count())
         && !text.contains(char::is_control)
@@ -215,12 +216,15 @@ impl Parameters {
         }
     }
 
-    /// The id of a host: 32 hexadecimal digits.
-    pub(super) fn host(&mut self, key: &str) -> Result<Option<String>, ApiError> {
+    /// The id of a host or job: 32 hexadecimal digits.
+    pub(super) fn host_or_job(&mut self, key: &str, kind: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.take(key) else { return Ok(None) };
         match is_host_id(&text) {
             true => Ok(Some(text)),
-            false => Err(refused(key, "the id of a host, 32 hexadecimal digits", &format!("{text:?}"))),
+            false => {
+                let expected = format!("the id of a {kind}, 32 hexadecimal digits");
+                Err(refused(key, &expected, &format!("{text:?}")))
+            }
         }
     }
 

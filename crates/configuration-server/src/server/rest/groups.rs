@@ -34,6 +34,20 @@ pub(super) async fn show(mut call: Call) -> Answer {
     Reply::of(&found.await?.ok_or_else(|| missing(KIND, &call.id()))?)
 }
 
+/// The recovery points that its items share.
+pub(super) async fn points(mut call: Call) -> Answer {
+    let mut query = call.query()?;
+    let page = query.page()?;
+    query.finish()?;
+    let id = call.number(KIND)?;
+    let found = call.read(move |connection| {
+        let known = groups::by_id(connection, id)?.is_some();
+        Ok(if known { Some(groups::common(connection, id)?) } else { None })
+    });
+    let found = found.await?.ok_or_else(|| missing(KIND, &call.id()))?;
+    Reply::list(found.len() as u64, page.of(found))
+}
+
 pub(super) async fn add(mut call: Call) -> Answer {
     call.no_query()?;
     let name = name(&mut call)?;

@@ -64,7 +64,7 @@ fn entry(known: Known, report: Option<&Report>) -> Entry {
 /// Those that are registered, unless those that are revoked are asked for.
 pub(super) async fn list(mut call: Call) -> Answer {
     let mut query = call.query()?;
-    let kinds = [HostKind::MasterTarget, HostKind::SourceAgent].map(|kind| (kind.id(), kind));
+    let kinds = HostKind::ALL.map(|kind| (kind.id(), kind));
     let kind = query.choice("kind", &kinds)?;
     let states = [
         ("connected", Standing::Connected),

@@ -23,7 +23,7 @@ struct Owned<T> {
 /// Lists what `things` takes from the last heartbeat of each host that is registered.
 async fn list<T: Serialize + Send + 'static>(mut call: Call, things: fn(Heartbeat) -> Vec<T>) -> Answer {
     let mut query = call.query()?;
-    let host = query.host("host")?;
+    let host = query.host_or_job("host", "host")?;
     let page = query.page()?;
     query.finish()?;
     let found = call.read(move |connection| {

@@ -17,7 +17,7 @@ pub(super) const SEVERITIES: [(&str, Severity); 3] =
 
 /// An item in a list.
 #[derive(Serialize)]
-struct Entry {
+pub(crate) struct Entry {
     id: i64,
     host: String,
     host_name: String,
@@ -34,6 +34,7 @@ struct Entry {
     reported: Time,
     gone: Option<Time>,
     policy: i64,
+    follows_policy: bool,
     group: Option<i64>,
 }
 
@@ -55,6 +56,7 @@ impl From<Item> for Entry {
             reported: item.reported,
             gone: item.gone,
             policy: item.policy,
+            follows_policy: item.follows_policy,
             group: item.group,
         }
     }
@@ -75,7 +77,7 @@ struct Sample {
 pub(super) async fn list(mut call: Call) -> Answer {
     let mut query = call.query()?;
     let states = ItemState::ALL.map(|state| (state.id(), state));
-    let host = query.host("host")?;
+    let host = query.host_or_job("host", "host")?;
     let state = query.choice("state", &states)?;
     let health = query.choice("health", &SEVERITIES)?;
     let (text, group) = (query.text("text")?, query.id("group")?);

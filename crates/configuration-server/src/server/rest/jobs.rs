@@ -5,23 +5,27 @@ use super::super::actions::missing;
 use super::super::changes::Topic;
 use super::call::{Answer, Call, Reply};
 use super::fields::{Field, is_host_id, refused};
+use super::item_orders;
 use crate::store::jobs;
-use control_api::agent::JobKind;
+use control_api::agent::{JobKind, is_target};
 use control_api::{ApiError, PointSelector};
 use serde_json::Value;
 
 /// Characters that the name of a bookmark may have.
-const MAX_BOOKMARK: usize = 60;
+pub(super) const MAX_BOOKMARK: usize = 60;
+/// Characters that the name in a certificate may have.
+const MAX_SERVER_NAME: usize = 253;
 
 /// The newest first.
 pub(super) async fn list(mut call: Call) -> Answer {
     let mut query = call.query()?;
-    let (host, item) = (query.host("host")?, query.id("item")?);
+    let (host, item) = (query.host_or_job("host", "host")?, query.id("item")?);
     let (open, before) = (query.flag("open")?, query.id("before")?);
+    let parent = query.host_or_job("parent", "workflow")?;
     let limit = query.limit()?;
     query.finish()?;
     let rows = u32::try_from(limit).unwrap_or(u32::MAX);
-    let wanted = jobs::Query { host, item, open, before, limit: rows };
+    let wanted = jobs::Query { host, item, open, before, parent, whole: false, limit: rows };
     let found = call.read(move |connection| Ok(jobs::list(connection, &wanted)?)).await?;
     Reply::newest(found, limit, |job| job.number)
 }
@@ -59,10 +63,10 @@ pub(super) async fn cancel(mut call: Call) -> Answer {
 /// What is to be done, in the form that the document describes: no field too many, and points named without doubt.
 fn wanted(mut given: Value) -> Result<JobKind, ApiError> {
     if let Some(id) = given.get_mut("id") {
-        // In JSON 7.0 is as whole as 7.
         let number = Field::new("job.id", id.take()).whole(0..=i64::MAX as u64, "a whole number")?;
         *id = number.into();
     }
+    write_whole(&mut given);
     let expected = |why: String| refused("job", "one of the jobs that are described", &why);
     let job: JobKind = serde_json::from_value(given.clone()).map_err(|cause| expected(cause.to_string()))?;
     let known = serde_json::to_value(&job).map_err(|cause| expected(cause.to_string()))?;
@@ -70,12 +74,37 @@ fn wanted(mut given: Value) -> Result<JobKind, ApiError> {
     if let Some(key) = extra {
         return Err(refused(&format!("job.{key}"), "left out of this kind of job", "there"));
     }
+    if !says_the_same(&given, &known) {
+        return Err(expected(format!("what {known} would be")));
+    }
+    if let JobKind::Protect { item } = &job {
+        return item_orders::check(item).map(|()| job);
+    }
+    let item = if let JobKind::Replicate { item, .. } = &job { Some(item.as_str()) } else { job.item() };
+    let text = |field: &str, text: &str, longest| {
+        let expected = format!("a text of 1 to {longest} characters without control characters");
+        Err(refused(field, &expected, &format!("{text:?}")))
+    };
     match &job {
+        JobKind::GroupBookmark { .. } => Err(refused(
+            "job.kind",
+            "a job of one host; a bookmark of a group is a workflow",
+            "group-bookmark",
+        )),
         JobKind::Bookmark { name, .. } if !is_text(name, MAX_BOOKMARK) => {
-            let expected = format!("a text of 1 to {MAX_BOOKMARK} characters without control characters");
-            Err(refused("job.name", &expected, &format!("{name:?}")))
+            text("job.name", name, MAX_BOOKMARK)
         }
-        _ if job.item().is_some_and(|item| !is_item(item)) => {
+        JobKind::Quiesce { bookmark } if !is_text(bookmark, MAX_BOOKMARK) => {
+            text("job.bookmark", bookmark, MAX_BOOKMARK)
+        }
+        JobKind::Replicate { target, .. } if !is_target(target) => {
+            let expected = "host and port of a master target, such as mt01.example:9443";
+            Err(refused("job.target", expected, &format!("{target:?}")))
+        }
+        JobKind::Replicate { server_name: Some(name), .. } if !is_text(name, MAX_SERVER_NAME) => {
+            text("job.server_name", name, MAX_SERVER_NAME)
+        }
+        _ if item.is_some_and(|item| !is_item(item)) => {
             let expected = "the name of an item: letters, digits and . _ - of ASCII, 64 at most";
             Err(refused("job.item", expected, &given["item"].to_string()))
         }
@@ -85,6 +114,39 @@ fn wanted(mut given: Value) -> Result<JobKind, ApiError> {
             &given["point"].to_string(),
         )),
         _ => Ok(job),
+    }
+}
+
+/// Whether what was given is what was understood: a kind may be read from a number, which nobody means. What is null may
+/// be left out.
+fn says_the_same(given: &Value, known: &Value) -> bool {
+    match (given, known) {
+        (Value::Object(given), Value::Object(known)) => {
+            given.iter().all(|(key, value)| match known.get(key) {
+                Some(known) => says_the_same(value, known),
+                None => value.is_null(),
+            })
+        }
+        (Value::Array(given), Value::Array(known)) => {
+            given.len() == known.len()
+                && given.iter().zip(known).all(|(given, known)| says_the_same(given, known))
+        }
+        _ => given == known,
+    }
+}
+
+/// In JSON 7.0 is as whole as 7.
+fn write_whole(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(write_whole),
+        Value::Array(values) => values.iter_mut().for_each(write_whole),
+        Value::Number(number) if number.is_f64() => {
+            let exact = |float: f64| float.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&float);
+            if let Some(float) = number.as_f64().filter(|float| exact(*float)) {
+                *value = (float as u64).into();
+            }
+        }
+        _ => {}
     }
 }
 
@@ -101,13 +163,13 @@ fn is_clear(point: &PointSelector, given: &Value) -> bool {
 }
 
 /// Whether a master target may have an item of this name.
-fn is_item(name: &str) -> bool {
+pub(crate) fn is_item(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
     starts && name.len() <= 64 && name.bytes().all(good)
 }
 
-fn is_text(text: &str, longest: usize) -> bool {
+pub(super) fn is_text(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.chars().count()) && !text.contains(char::is_control)
 }
 
@@ -126,11 +188,24 @@ mod tests {
             (json!({"kind": "resync", "item": "web01", "more": 1}), "job"),
             (json!({"kind": "resync"}), "job"),
             (json!({"kind": "format"}), "job"),
+            (json!({"kind": 0}), "job"),
             (json!({"kind": "bookmark", "name": "", "application_consistent": true}), "job.name"),
             (json!({"kind": "bookmark", "name": "a\n", "application_consistent": true}), "job.name"),
             (json!({"kind": "resync", "item": "../web01"}), "job.item"),
             (json!({"kind": "test-failover-stop", "item": "web01", "id": 1.5}), "job.id"),
+            (json!({"kind": "replicate", "item": "web01", "target": "mt"}), "job.target"),
+            (json!({"kind": "replicate", "item": "a b", "target": "mt:1"}), "job.item"),
+            (
+                json!({"kind": "replicate", "item": "a", "target": "mt:1", "server_name": ""}),
+                "job.server_name",
+            ),
+            (json!({"kind": "quiesce", "bookmark": ""}), "job.bookmark"),
+            (json!({"kind": "unquiesce", "bookmark": "a"}), "job.bookmark"),
             (json!("check"), "job"),
+            (
+                json!({"kind": "group-bookmark", "name": "a", "group": "a", "meeting": "0f", "application_consistent": true}),
+                "job.kind",
+            ),
         ] {
             assert_eq!(wanted(job.clone()).unwrap_err().failure.object, object, "{job}");
         }

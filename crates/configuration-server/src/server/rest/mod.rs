@@ -13,6 +13,7 @@ mod fields;
 mod groups;
 mod hosts;
 mod inventory;
+mod item_orders;
 mod items;
 mod jobs;
 mod news;
@@ -21,6 +22,7 @@ mod policies;
 #[cfg(test)]
 mod tests;
 mod users;
+mod workflows;
 
 use super::routes::Routes;
 use crate::access::{Access, Role};
@@ -28,6 +30,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use call::call;
+pub(crate) use fields::{MAX_NAME, is_name};
+pub(crate) use item_orders::is_disk;
+pub(crate) use items::Entry;
+pub(crate) use jobs::is_item;
+pub(crate) use policies::{EVERY, THRESHOLD, WINDOW};
+pub(crate) use workflows::MAX_GROUP_BOOKMARK;
 
 /// The document that describes the API.
 const DOCUMENT: &str = include_str!("../../../openapi.json");
@@ -53,12 +61,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/policies/{id}", call(policies::show))
         .get("/api/v1/groups", call(groups::list))
         .get("/api/v1/groups/{id}", call(groups::show))
+        .get("/api/v1/groups/{id}/points", call(groups::points))
         .get("/api/v1/events", call(news::events))
         .get("/api/v1/alerts", call(news::alerts))
         .answering(Access::People(Role::Operator))
         .patch("/api/v1/items/{id}", call(items::change))
         .post("/api/v1/jobs", call(jobs::order))
         .post("/api/v1/jobs/{id}/cancel", call(jobs::cancel))
+        .post("/api/v1/workflows", call(workflows::order))
         .answering(Access::People(Role::Administrator))
         .delete("/api/v1/hosts/{id}", call(hosts::revoke))
         .post("/api/v1/policies", call(policies::add))

@@ -8,7 +8,7 @@ use crate::store::{audit, events, hosts};
 pub(super) async fn events(mut call: Call) -> Answer {
     let mut query = call.query()?;
     let at_least = query.choice("severity", &SEVERITIES)?;
-    let (host, item) = (query.host("host")?, query.id("item")?);
+    let (host, item) = (query.host_or_job("host", "host")?, query.id("item")?);
     let (before, limit) = (query.id("before")?, query.limit()?);
     query.finish()?;
     let found = call.read(move |connection| {

@@ -9,11 +9,11 @@ use crate::store::policies::{self, Wanted};
 use control_api::ApiError;
 
 /// Seconds that a window may have: a minute to a year, as in the configuration of a master target.
-const WINDOW: (u64, u64) = (60, 31_536_000);
+pub(crate) const WINDOW: (u64, u64) = (60, 31_536_000);
 /// Seconds that a threshold may have: up to a week.
-const THRESHOLD: (u64, u64) = (1, 604_800);
+pub(crate) const THRESHOLD: (u64, u64) = (1, 604_800);
 /// Seconds between application-consistent points: a minute to a week.
-const EVERY: (u64, u64) = (60, 604_800);
+pub(crate) const EVERY: (u64, u64) = (60, 604_800);
 
 pub(super) async fn list(mut call: Call) -> Answer {
     let mut query = call.query()?;

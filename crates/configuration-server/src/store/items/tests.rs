@@ -47,8 +47,14 @@ fn an_item_keeps_its_number_and_its_points() {
     let (_folder, connection) = store();
     let host = register(&connection, HostKind::MasterTarget, 1).row;
     let bookmark = Bookmark { name: "nightly".into(), application_consistent: true, group: None };
-    let point =
-        Point { number: 7, source_time: 1, receive_time: 2, bookmark: Some(bookmark), journal_bytes: 3 };
+    let point = Point {
+        number: 7,
+        source_time: 1,
+        receive_time: 2,
+        bookmark: Some(bookmark),
+        tested: None,
+        journal_bytes: 3,
+    };
     let without = ItemReport { points: None, ..told("web01", ItemState::Protected) };
     let id = put(&connection, host, &without, NOW, NOW).unwrap();
     assert!(lack_points(&connection, host).unwrap() && points(&connection, id).unwrap().is_empty());

@@ -82,6 +82,7 @@ impl Agent {
             datastores: Vec::new(),
             retention: None,
             items: items.iter().map(|(name, state)| item(name, *state)).collect(),
+            data_port: None,
             protection: None,
         }
     }
@@ -125,26 +126,10 @@ pub(crate) fn now() -> Time {
 
 fn item(name: &str, state: ItemState) -> ItemReport {
     let status = ItemStatus {
-        name: name.into(),
-        state,
-        detail: None,
-        peer: None,
-        progress: None,
-        seconds_left: None,
         protected_until: Some(now() - 5 * SECOND),
-        newest_point: None,
-        oldest_point: None,
-        journal_bytes: 0,
-        journal_bytes_per_second: 0,
-        min_journal_bytes: 0,
-        max_journal_bytes: None,
         window_wanted: 86_400 * SECOND,
-        window_projected: None,
-        received_bytes: 0,
         bytes_per_second: 100,
-        disks: Vec::new(),
-        alerts: Vec::new(),
-        start: None,
+        ..ItemStatus::new(name, state)
     };
     ItemReport { status, points: Some(Vec::new()) }
 }
@@ -202,16 +187,34 @@ impl Person {
     /// The same while the server may end.
     pub(crate) fn try_order_check(&self, host: &str) -> Result<Result<String, Value>, ureq::Error> {
         let body = serde_json::json!({ "host": host, "job": { "kind": "check" } });
-        let (status, answer) = self.portal.post("/api/v1/jobs", &self.token, &body)?;
-        Ok(match status {
-            200 | 201 => Ok(answer["id"].as_str().unwrap().to_owned()),
-            _ => Err(answer),
-        })
+        self.try_order("/api/v1/jobs", &body)
     }
 
     pub(crate) fn cancel(&self, job: &str) -> (u16, Value) {
         let path = format!("/api/v1/jobs/{job}/cancel");
         self.portal.post(&path, &self.token, &serde_json::json!({})).unwrap()
+    }
+
+    /// Orders something at a path; its id, or the refusal.
+    pub(crate) fn try_order(&self, path: &str, body: &Value) -> Result<Result<String, Value>, ureq::Error> {
+        let (status, answer) = self.portal.post(path, &self.token, body)?;
+        Ok(match status {
+            201 => Ok(answer["id"].as_str().unwrap().to_owned()),
+            _ => Err(answer),
+        })
+    }
+
+    /// Makes something; what it is.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.portal.post(path, &self.token, body).unwrap();
+        assert_eq!(status, 201, "{path}: {answer}");
+        answer
+    }
+
+    /// Changes something.
+    pub(crate) fn patch(&self, path: &str, body: &Value) {
+        let (status, answer) = self.portal.patch(path, &self.token, body);
+        assert_eq!(status, 200, "{path}: {answer}");
     }
 
     /// State of a job.

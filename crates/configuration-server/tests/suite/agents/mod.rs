@@ -2,6 +2,9 @@
 
 mod client;
 mod killed;
+mod meetings;
+mod orders;
+mod workflows;
 
 use crate::support::{ConfigurationServer, folder, wait_for};
 use client::{Agent, Person, code, now};

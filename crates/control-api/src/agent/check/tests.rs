@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::tests::example;
-use crate::agent::{JobState, StepState};
+use crate::agent::{JobState, ProtectedDisk, StepState};
 use crate::point::Bookmark;
 use crate::status::AlertKind;
 
@@ -61,6 +61,7 @@ fn every_length_and_count_of_a_heartbeat_is_bounded() {
         source_time: 1,
         receive_time: 1,
         bookmark: Some(Bookmark { name, application_consistent: false, group: None }),
+        tested: None,
         journal_bytes: 0,
     };
     refused(target(|beat| beat.items[0].points = Some(vec![point(long())])), "points: number 1: bookmark");
@@ -81,13 +82,24 @@ fn each_kind_of_host_tells_what_it_has() {
     let protection = || Protection {
         item: "web01".into(),
         target: "10.0.0.5:9443".into(),
+        disks: vec![ProtectedDisk { id: "system".into(), size: 1 }],
         state: "sending".into(),
-        backlog_bytes: 0,
-        bytes_per_second: 0,
-        alerts: Vec::new(),
+        ..Protection::default()
     };
     refused(target(|beat| beat.protection = Some(protection())), "only a source agent");
     refused(target(|beat| beat.host.kind = HostKind::SourceAgent), "only a master target");
+    let relay = |beat: &mut Heartbeat| {
+        beat.host.kind = HostKind::ProcessServer;
+        beat.items.clear();
+        beat.retention = None;
+    };
+    target(relay).unwrap();
+    let relay_with = target(|beat| {
+        relay(beat);
+        beat.protection = Some(protection());
+    });
+    refused(relay_with, "only a source agent");
+    refused(target(|beat| beat.host.kind = HostKind::ProcessServer), "only a master target");
     let agent = |beat: &mut Heartbeat| {
         beat.host.kind = HostKind::SourceAgent;
         beat.items.clear();
@@ -95,6 +107,19 @@ fn each_kind_of_host_tells_what_it_has() {
         beat.protection = Some(protection());
     };
     target(agent).unwrap();
+    let with = |change: fn(&mut Protection)| {
+        target(|beat| {
+            agent(beat);
+            beat.protection.iter_mut().for_each(change);
+        })
+    };
+    with(|protection| (protection.item, protection.target) = Default::default()).unwrap();
+    refused(with(|protection| protection.item.clear()), "protection: item and target");
+    refused(with(|protection| protection.disks[0].id.clear()), "disks: number 1: id must have");
+    refused(
+        with(|protection| protection.disks = vec![protection.disks[0].clone(); 65]),
+        "disks: 65 are more",
+    );
 }
 
 #[test]
@@ -122,7 +147,7 @@ fn reports_and_requests_of_jobs_are_bounded() {
     good.check().unwrap();
     refused(
         JobReport { steps: vec![one.clone(); JobReport::MAX_STEPS + 1], ..good.clone() }.check(),
-        "steps: 51",
+        "steps: 101",
     );
     let nameless = JobStep { name: String::new(), ..one };
     refused(JobReport { steps: vec![nameless], ..good.clone() }.check(), "steps: number 1: name");

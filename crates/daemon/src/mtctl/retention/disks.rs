@@ -2,13 +2,11 @@
 
 use super::super::disks::text::printable;
 use super::super::table::table;
-use crate::config::Config;
 use block_device::inventory::{AttachedDisk, Look};
 use block_device::{Inventory, System};
-use retention_volume::eligibility::{Ineligible, Standing, survey};
+use retention_volume::eligibility::{Ineligible, Question, Standing, survey};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::Path;
 
 /// Every disk of the machine, and how it stands to the retention volume.
 pub(super) struct Disks {
@@ -17,15 +15,13 @@ pub(super) struct Disks {
 }
 
 impl Disks {
-    /// Looks at the machine. Without a configuration no disk counts as an item's target.
-    pub(super) fn look(system: &System, folder: &Path, config: Option<&Config>) -> Disks {
-        let mut inventory =
-            Inventory::read_with(system, &Look { retention: folder.to_owned(), ..Look::default() });
-        let disks = config.iter().flat_map(|config| &config.items).flat_map(|item| &item.disks);
-        let targets: Vec<String> = disks.map(|disk| disk.target.to_string_lossy().into_owned()).collect();
-        inventory.mark_targets(system, &targets);
+    /// Looks at the machine.
+    pub(super) fn look(system: &System, question: &Question<'_>) -> Disks {
+        let look = Look { retention: question.mount_point.to_owned(), ..Look::default() };
+        let mut inventory = Inventory::read_with(system, &look);
+        inventory.mark_targets(system, question.targets);
         let standings =
-            survey(system, &inventory, folder).into_iter().map(|(_, standing)| standing).collect();
+            survey(system, &inventory, question).into_iter().map(|(_, standing)| standing).collect();
         Disks { inventory, standings }
     }
 

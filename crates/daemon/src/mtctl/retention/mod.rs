@@ -3,6 +3,7 @@
 mod disks;
 mod prepare;
 mod status;
+mod targets;
 mod text;
 
 use super::cli::{Arguments, RetentionCommand};

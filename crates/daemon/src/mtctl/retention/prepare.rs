@@ -3,18 +3,17 @@
 use super::super::cli::PrepareArguments;
 use super::super::disks::text::printable;
 use super::super::run::{Outcome, ask};
+use super::targets::Known;
 use super::text;
-use crate::config::{Config, DEFAULT_RETENTION, DEFAULT_STATE};
 use block_device::System;
 use retention_volume::prepare::{self, Plan, Progress, Request};
 use retention_volume::{Error, RetentionVolume};
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Instant;
 
 pub(in crate::mtctl) fn run(arguments: &PrepareArguments, json: bool) -> Outcome {
-    let outcome = request(arguments).and_then(|(request, notes)| {
+    let outcome = request(arguments, Known::read(&arguments.config)).and_then(|(request, notes)| {
         prepare(&System::host(), &request, &notes, arguments, json).map_err(|error| error.to_string())
     });
     match outcome {
@@ -30,39 +29,27 @@ pub(in crate::mtctl) fn run(arguments: &PrepareArguments, json: bool) -> Outcome
     }
 }
 
-/// What is asked for, by the arguments and the configuration; and what one should know of the latter.
-fn request(arguments: &PrepareArguments) -> Result<(Request, Vec<String>), String> {
-    let mut request = Request {
+/// What is asked for, by the arguments and the configuration; and what one should know of the latter. It is refused while
+/// a disk could be the target of an item that cannot be read.
+fn request(arguments: &PrepareArguments, known: Known) -> Result<(Request, Vec<String>), String> {
+    let targets = known.targets()?.to_vec();
+    let (own, state_folder) = (known.mount_point(), known.state_folder());
+    let mut notes = known.notes;
+    let other = arguments.mount_point.as_ref().filter(|place| known.config.is_some() && **place != own);
+    notes.extend(other.map(|place| {
+        let (file, own) = (arguments.config.display(), own.display());
+        format!(
+            "{file} has the retention volume at {own}: set retention.folder = \"{}\" there",
+            place.display()
+        )
+    }));
+    let request = Request {
         disk: arguments.disk.clone(),
-        mount_point: PathBuf::from(DEFAULT_RETENTION),
+        mount_point: arguments.mount_point.clone().unwrap_or(own),
         reformat: arguments.reformat.clone(),
-        state_folder: PathBuf::from(DEFAULT_STATE),
-        targets: Vec::new(),
+        state_folder,
+        targets,
     };
-    let mut notes = Vec::new();
-    if arguments.config.exists() {
-        // A target disk that is still empty can be told from a free one by the configuration only.
-        let config = Config::load(&arguments.config)
-            .map_err(|error| format!("it is not known which disks items write to: {error}"))?;
-        let disks = config.items.iter().flat_map(|item| &item.disks);
-        request.targets = disks.map(|disk| disk.target.to_string_lossy().into_owned()).collect();
-        request.state_folder = config.state_folder;
-        let other = arguments.mount_point.as_ref().filter(|place| **place != config.retention.folder);
-        notes.extend(other.map(|place| {
-            let (file, own) = (arguments.config.display(), config.retention.folder.display());
-            format!(
-                "{file} has the retention volume at {own}: set retention.folder = \"{}\" there",
-                place.display()
-            )
-        }));
-        request.mount_point = config.retention.folder;
-    } else {
-        let file = arguments.config.display();
-        notes.push(format!("there is no {file}, so no disk is known to be the target of an item"));
-    }
-    if let Some(place) = &arguments.mount_point {
-        request.mount_point = place.clone();
-    }
     Ok((request, notes))
 }
 
@@ -159,6 +146,8 @@ fn space(volume: &RetentionVolume) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DEFAULT_RETENTION;
+    use std::path::PathBuf;
 
     fn arguments(config: PathBuf) -> PrepareArguments {
         PrepareArguments {
@@ -175,10 +164,14 @@ mod tests {
     fn the_configuration_tells_targets_and_place_and_need_not_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mtd.toml");
+        let request = |arguments: &PrepareArguments| request(arguments, Known::read_at(&path, folder.path()));
         let (request_without, notes) = request(&arguments(path.clone())).unwrap();
         assert_eq!((request_without.mount_point, notes.len()), (PathBuf::from(DEFAULT_RETENTION), 1));
-        let text = "[retention]\nfolder = \"/data/retention\"\n[[item]]\nname = \"a\"\nsource = \"a\"\n\
-                    disks = [{ id = \"d\", target = \"/dev/mapper/36000c29a\" }]\n";
+        let text = format!(
+            "state_folder = {:?}\n[retention]\nfolder = \"/data/retention\"\n[[item]]\nname = \"a\"\nsource = \"a\"\n\
+             disks = [{{ id = \"d\", target = \"/dev/mapper/36000c29a\" }}]\n",
+            folder.path()
+        );
         std::fs::write(&path, text).unwrap();
         let (with, notes) = request(&arguments(path.clone())).unwrap();
         assert_eq!((with.mount_point, notes.len()), (PathBuf::from("/data/retention"), 0));
@@ -188,6 +181,22 @@ mod tests {
         assert_eq!(with.mount_point, PathBuf::from("/mnt/x"));
         assert!(notes[0].contains("retention.folder = \"/mnt/x\""), "{notes:?}");
         std::fs::write(&path, "[retentoin]\n").unwrap();
-        assert!(request(&arguments(path)).unwrap_err().contains("which disks items write to"));
+        assert!(request(&arguments(path.clone())).unwrap_err().contains("which disks items write to"));
+    }
+
+    /// Its disk may be the one that is asked for, and empty still.
+    #[test]
+    fn an_item_whose_file_is_torn_keeps_every_disk_from_being_prepared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mtd.toml");
+        std::fs::create_dir(folder.path().join("items")).unwrap();
+        std::fs::write(folder.path().join("items/web01.toml"), "[[item]]\nname = \"web").unwrap();
+        for text in [None, Some(format!("state_folder = {:?}\n", folder.path()))] {
+            if let Some(text) = text {
+                std::fs::write(&path, text).unwrap();
+            }
+            let error = request(&arguments(path.clone()), Known::read_at(&path, folder.path())).unwrap_err();
+            assert!(error.contains("the item web01") && error.contains("mend the file"), "{error}");
+        }
     }
 }

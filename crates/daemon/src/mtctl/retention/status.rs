@@ -3,9 +3,11 @@
 //! The daemon knows the rates. Where it does not run, the room is shown that can be seen without it.
 
 use super::super::client::{Client, ClientError};
+use super::super::disks::text::printable;
 use super::super::run::Outcome;
 use super::super::table::{alert, share_of, table};
 use super::disks::Disks;
+use super::targets::Known;
 use crate::config::Config;
 use crate::retention::journal_on_disk;
 use block_device::System;
@@ -19,23 +21,36 @@ use std::path::Path;
 
 /// Shows it.
 pub(super) fn run(config: &Path, socket: &Path, json: bool) -> Outcome {
+    let known = Known::read(config);
     match ask(socket) {
         Ok(status) => {
-            let config = Config::load(config).ok();
-            let disks = Disks::look(&System::host(), Path::new(&status.retention.folder), config.as_ref());
+            let disks = look(&known, Path::new(&status.retention.folder));
             if json {
-                println!("{}", as_json(&status, &disks));
+                println!("{}", as_json(&status, &disks, &notes(&known)));
             } else {
-                print!("{}{}", as_text(&status), disks.as_text());
+                print!("{}{}{}", as_text(&status), disks.as_text(), as_lines(&notes(&known)));
             }
             Outcome::Done
         }
         Err(error) => {
             eprintln!("mtctl: {error}");
-            without_daemon(config, json);
+            without_daemon(&known, json);
             Outcome::Failed
         }
     }
+}
+
+fn look(known: &Known, folder: &Path) -> Disks {
+    Disks::look(&System::host(), &known.question(folder, &known.state_folder()))
+}
+
+/// What one should know of the list of disks.
+fn notes(known: &Known) -> Vec<String> {
+    known.notes.iter().cloned().chain(known.doubt().map(str::to_owned)).collect()
+}
+
+fn as_lines(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("NOTE {}\n", printable(note))).collect()
 }
 
 fn ask(socket: &Path) -> Result<Status, ClientError> {
@@ -65,7 +80,7 @@ fn projected(items: &[ItemStatus]) -> Option<u64> {
     items.iter().filter_map(|item| item.window_projected).min()
 }
 
-fn as_json(status: &Status, disks: &Disks) -> Value {
+fn as_json(status: &Status, disks: &Disks, notes: &[String]) -> Value {
     let division = division(status);
     let mut retention = json!(status.retention);
     if let Some(fields) = retention.as_object_mut() {
@@ -80,6 +95,7 @@ fn as_json(status: &Status, disks: &Disks) -> Value {
         "retention": retention,
         "items": status.items,
         "disks": disks.as_json(),
+        "notes": notes,
     })
 }
 
@@ -96,6 +112,9 @@ fn as_text(status: &Status) -> String {
     let _ = writeln!(text, "{}", volume(status));
     let _ = writeln!(text, "{}", items(status));
     let _ = writeln!(text, "{}", sizing(retention));
+    if let Some(needed) = retention.needed_for_24_h_bytes {
+        let _ = writeln!(text, "a window of 24 h for each of them would need {}", Bytes(needed));
+    }
     for raised in &retention.alerts {
         let _ = writeln!(text, "{}", alert("retention volume", raised));
     }
@@ -202,14 +221,12 @@ fn unknown() -> String {
 }
 
 /// What can be seen while nobody looks after the volume.
-fn without_daemon(config: &Path, json: bool) {
-    let config = match Config::load(config) {
-        Ok(config) => config,
-        Err(error) => return eprintln!("mtctl: {error}"),
-    };
-    let place = Place { folder: config.retention.folder.clone(), trial: config.retention.trial_folder };
-    let disks = Disks::look(&System::host(), &place.folder, Some(&config));
-    let space = place.space();
+fn without_daemon(known: &Known, json: bool) {
+    let config = known.config.as_ref();
+    let trial = config.is_some_and(|config| config.retention.trial_folder);
+    let place = Place { folder: known.mount_point(), trial };
+    let disks = look(known, &place.folder);
+    let (space, items) = (place.space(), journals(config, &place));
     if json {
         let value = json!({
             "daemon": false,
@@ -218,29 +235,33 @@ fn without_daemon(config: &Path, json: bool) {
                 "capacity_bytes": space.as_ref().ok().map(|space| space.capacity.0),
                 "available_bytes": space.as_ref().ok().map(|space| space.available.0),
             },
-            "items": journals(&config, &place)
+            "items": items
+                .iter()
                 .map(|(name, bytes)| json!({ "name": name, "journal_bytes": bytes }))
                 .collect::<Vec<_>>(),
             "disks": disks.as_json(),
+            "notes": notes(known),
         });
         return println!("{value}");
     }
     match space {
-        Ok(space) => print!("{}", room(&config, &place, space)),
+        Ok(space) => print!("{}", room(&items, &place, space)),
         Err(error) => println!("{error}"),
     }
-    print!("{}", disks.as_text());
+    print!("{}{}", disks.as_text(), as_lines(&notes(known)));
 }
 
-fn journals<'a>(config: &'a Config, place: &'a Place) -> impl Iterator<Item = (&'a str, u64)> {
-    config.items.iter().map(|item| (item.name.as_str(), journal_on_disk(&place.folder, &item.name)))
+/// The journals of the items that are configured, with their sizes.
+fn journals<'a>(config: Option<&'a Config>, place: &Place) -> Vec<(&'a str, u64)> {
+    let items = config.iter().flat_map(|config| &config.items);
+    items.map(|item| (item.name.as_str(), journal_on_disk(&place.folder, &item.name))).collect()
 }
 
-fn room(config: &Config, place: &Place, space: Space) -> String {
+fn room(items: &[(&str, u64)], place: &Place, space: Space) -> String {
     let used = space.capacity.0.saturating_sub(space.available.0);
     let mut rows = table(&["item", "used", "share"], &[1, 2]);
-    for (name, bytes) in journals(config, place) {
-        rows.add_row([name.to_owned(), Bytes(bytes).to_string(), share_of(bytes, space.capacity.0)]);
+    for (name, bytes) in items {
+        rows.add_row([(*name).to_owned(), Bytes(*bytes).to_string(), share_of(*bytes, space.capacity.0)]);
     }
     format!(
         "retention volume {}, {} of {} used, {} available\n{rows}\n",
@@ -281,6 +302,7 @@ mod tests {
             journal_bytes_per_second: 13 << 20,
             full_in_seconds: Some(7800),
             needed_bytes: Some(1331 * GIB),
+            needed_for_24_h_bytes: Some(1200 * GIB),
             alerts: vec![Alert { kind: AlertKind::RetentionFilling, since: NOW, message }],
             ..status.retention
         };
@@ -317,6 +339,7 @@ mod tests {
             text.contains("the windows of all items need 1.3 TiB: it fits on this volume of 1.5 TiB\n"),
             "{text}"
         );
+        assert!(text.contains("a window of 24 h for each of them would need 1.2 TiB\n"), "{text}");
         assert!(text.contains("ALERT retention volume: it is filling"), "{text}");
     }
 
@@ -327,6 +350,7 @@ mod tests {
         status.retention.available_bytes = None;
         status.retention.journal_bytes_per_second = 0;
         status.retention.needed_bytes = None;
+        status.retention.needed_for_24_h_bytes = None;
         status.items.iter_mut().for_each(|item| item.window_projected = None);
         let text = as_text(&status);
         assert_eq!(cells(&text, "1000 GiB"), ["–", "–", "–", "1000 GiB", "–", "0 B/s", "–", "–", "–"]);
@@ -336,11 +360,13 @@ mod tests {
     #[test]
     fn programs_get_everything() {
         let disks = Disks::none();
-        let json = as_json(&status(), &disks);
+        let json = as_json(&status(), &disks, &["a note".to_owned()]);
         assert_eq!(json["retention"]["used_bytes"], 1020 * GIB);
         assert_eq!(json["retention"]["journal_bytes"], 1000 * GIB);
         assert_eq!(json["retention"]["other_bytes"], 20 * GIB);
         assert_eq!(json["retention"]["full_in_seconds"], 7800);
+        assert_eq!(json["retention"]["needed_for_24_h_bytes"], 1200 * GIB);
         assert_eq!(json["items"][1]["min_journal_bytes"], 100 * GIB);
+        assert_eq!(json["notes"][0], "a note");
     }
 }

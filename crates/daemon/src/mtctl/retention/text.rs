@@ -92,6 +92,114 @@ pub(super) fn done(plan: &Plan, space: Option<Space>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use block_device::System;
+    use retention_volume::prepare::{Request, plan as look};
+    use std::fs;
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::path::Path;
+
+    const ID: &str = "36000c29f0000000000000000000000a1";
+    const SIZE: u64 = 64 << 20;
+
+    /// A machine in a folder, with an empty disk.
+    fn machine() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let sectors = (SIZE / 512).to_string();
+        let attributes = [
+            ("dev", "8:16"),
+            ("size", sectors.as_str()),
+            ("ro", "0"),
+            ("removable", "0"),
+            ("device/vendor", "VMware"),
+            ("device/model", "Virtual disk"),
+        ];
+        attributes.iter().for_each(|(name, value)| write(&format!("sys/block/sdb/{name}"), value));
+        write("run/udev/data/b8:16", &format!("E:ID_BUS=scsi\nE:ID_SERIAL={ID}\n"));
+        write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+        write("proc/swaps", "Filename Type Size Used Priority\n");
+        write("etc/fstab", "# the system\n/dev/sda1\t/\text4\tdefaults\t0 1\n");
+        write("sbin/blkid", "#!/bin/sh\nexit 2\n");
+        let blkid = root.path().join("sbin/blkid");
+        fs::set_permissions(blkid, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(root.path().join("dev")).unwrap();
+        fs::File::create(root.path().join("dev/sdb")).unwrap().set_len(SIZE).unwrap();
+        root
+    }
+
+    fn planned(root: &Path) -> Plan {
+        let request = Request {
+            disk: "sdb".into(),
+            mount_point: "/mnt/retention".into(),
+            reformat: None,
+            state_folder: "/var/lib/master-target".into(),
+            targets: Vec::new(),
+        };
+        look(&System::at(root), &request).unwrap()
+    }
+
+    #[test]
+    fn a_dry_run_shows_all_steps_and_the_change_of_fstab() {
+        let root = machine();
+        let planned = planned(root.path());
+        let notes = ["there is no /etc/master-target/mtd.toml".to_owned()];
+        let expected = "\
+sdb
+  model         VMware Virtual disk
+  size          64 MiB
+  SCSI id       36000c29f0000000000000000000000a1
+  mount point   /mnt/retention
+  file system   ext4, to be made
+
+  1. map the disk by its SCSI id: /dev/mapper/36000c29f0000000000000000000000a1
+  2. make an ext4 on the empty disk
+  3. make the folder /mnt/retention
+  4. add the entry to /etc/fstab, after a backup
+  5. have systemd read it: systemctl daemon-reload
+  6. mount /mnt/retention, by that entry
+  7. mark it: /mnt/retention/retention-volume
+  8. read back: device, UUID, marker, and a file past the cache
+
+--- /etc/fstab
++++ /etc/fstab
+@@ -1,2 +1,3 @@
+ # the system
+ /dev/sda1\t/\text4\tdefaults\t0 1
++/dev/mapper/36000c29f0000000000000000000000a1 /mnt/retention ext4 \
+rw,nofail,errors=remount-ro,x-systemd.requires=multipathd.service,x-systemd.device-timeout=60s 0 2
+
+NOTE there is no /etc/master-target/mtd.toml
+NOTE 64 MiB is less than the 1 TB that is recommended: the retention window will be shorter
+";
+        assert_eq!(plan(&planned, &notes), expected);
+        assert_eq!(
+            question(&planned),
+            format!(
+                "Make the disk sdb (64 MiB, {ID}), which is empty as far as can be seen, the retention volume at /mnt/retention?"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_of_no_known_form_is_named_in_step_question_and_note() {
+        let root = machine();
+        let disk = fs::File::options().write(true).open(root.path().join("dev/sdb")).unwrap();
+        disk.write_all_at(b"somebody's", SIZE - 4096).unwrap();
+        let planned = planned(root.path());
+        let text = plan(&planned, &[]);
+        assert!(text.contains("  2. ERASE data of no known form, and make an ext4\n"), "{text}");
+        assert!(text.contains("NOTE the disk holds data of no known form, and not only zeros"), "{text}");
+        assert!(!text.contains("empty"), "{text}");
+        assert!(
+            question(&planned).starts_with("ERASE data of no known form on sdb ("),
+            "{}",
+            question(&planned)
+        );
+    }
 
     #[test]
     fn a_step_is_one_line_that_ends_when_it_is_done() {

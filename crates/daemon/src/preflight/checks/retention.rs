@@ -211,7 +211,13 @@ fn in_fstab(machine: &Machine) -> Look {
         return Finding::broken(format!("/etc/fstab has no entry for {folder}"), remedy);
     };
     let device = &entry.device;
-    if !device.starts_with("/dev/mapper/") {
+    let id = volume.disk.and_then(|disk| disk.scsi_id.as_ref());
+    // Of a disk that is away, the name of its map cannot be told from an alias.
+    let is_by_id = match id {
+        Some(id) => *device == format!("/dev/mapper/{id}"),
+        None => device.starts_with("/dev/mapper/"),
+    };
+    if !is_by_id {
         return Finding::weak(
             format!("the entry names {device}, which may be another disk after a restart"),
             remedy,

@@ -105,6 +105,7 @@ each_breaks_one! {
     retention_on_a_target: "retention-eligible" Failed, |m| m.edit("/etc/master-target/mtd.toml", TARGET_ID, RETENTION_ID);
     no_fstab_entry: "retention-fstab" Failed, |m| m.write("/etc/fstab", "/dev/sda1 / ext4 defaults 0 1\n");
     an_fstab_entry_by_device: "retention-fstab" Warning, |m| m.edit("/etc/fstab", "/dev/mapper/36000c29bbbbbbbbbbbbbbbbbbbbbbbb2", "/dev/sdb");
+    an_fstab_entry_by_alias: "retention-fstab" Warning, |m| m.edit("/etc/fstab", "/dev/mapper/36000c29bbbbbbbbbbbbbbbbbbbbbbbb2", "/dev/mapper/mpatha");
     an_fstab_entry_without_nofail: "retention-fstab" Warning, |m| m.edit("/etc/fstab", "rw,nofail", "rw");
     an_fstab_entry_with_noauto: "retention-fstab" Failed, |m| m.edit("/etc/fstab", "rw,nofail", "noauto,nofail");
     an_address_not_in_hosts: "hosts-file" Failed, |m| m.edit("/etc/hosts", "10.0.0.5", "10.0.0.6");

@@ -4,7 +4,7 @@ use crate::identity::{Draft, Registration, fingerprint};
 use crate::register::now;
 use control_api::agent::{
     HEARTBEAT_PATH, Heartbeat, HeartbeatReply, JOBS_PATH, JobKind, JobOrder, JobReport, JobsRequest,
-    REPORT_PATH, ReportReply, ReportRequest,
+    MEET_PATH, MeetReply, MeetRequest, REPORT_PATH, ReportReply, ReportRequest,
 };
 use control_api::registration::{Hex, HostKind, SERVER_NAME};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) reports: Vec<JobReport>,
     /// How many reports are refused from now on.
     pub(super) refuse_reports: usize,
+    /// What was said to meetings.
+    pub(super) met: Vec<MeetRequest>,
     /// Questions for jobs.
     pub(super) asked: usize,
     /// No answer is given from now on, and every connection is closed.
@@ -186,6 +188,11 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) {
         if stream.get_mut().write_all(text.as_bytes()).and_then(|()| stream.get_mut().flush()).is_err() {
             return;
         }
+        // Servers may close a connection that is kept, at any moment.
+        if path == MEET_PATH {
+            let _ = stream.get_ref().sock.shutdown(Shutdown::Both);
+            return;
+        }
     }
 }
 
@@ -220,7 +227,14 @@ impl Shared {
                 let heartbeat = serde_json::from_slice(body).unwrap();
                 known.heartbeats.push((Instant::now(), heartbeat));
                 let revoked = vec![Hex(vec![7; 32])];
-                json!(HeartbeatReply { time: now(), interval_seconds: 3, want_points: false, revoked })
+                json!(HeartbeatReply {
+                    time: now(),
+                    interval_seconds: 3,
+                    want_points: false,
+                    revoked,
+                    policies: Vec::new(),
+                    application_consistent_every_seconds: None
+                })
             }
             JOBS_PATH => {
                 let request: JobsRequest = serde_json::from_slice(body).unwrap();
@@ -247,6 +261,10 @@ impl Shared {
                 known.orders.retain(|order| order["id"] != json!(id));
                 known.reports.push(request.report);
                 json!(ReportReply { cancel: false })
+            }
+            MEET_PATH => {
+                known.met.push(serde_json::from_slice(body).unwrap());
+                json!(MeetReply::Met)
             }
             other => panic!("nothing is under {other}"),
         };

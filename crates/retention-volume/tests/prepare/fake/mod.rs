@@ -54,6 +54,8 @@ impl Machine {
             machine.program(&format!("programs/{name}"), script);
             machine.program(&format!("sbin/{name}"), POWER);
         }
+        // It only looks: a power cut at its run is one at the run after it.
+        machine.program("sbin/blkid", include_str!("blkid"));
         machine.write("fuel", "1000000");
         machine.write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         machine.write("proc/swaps", "Filename Type Size Used Priority\n");

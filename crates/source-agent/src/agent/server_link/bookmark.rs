@@ -88,7 +88,7 @@ pub(super) fn run(teller: &Teller, job: &Job, name: &str, at_rest: bool) -> Resu
 }
 
 /// What became of a bookmark that was set.
-enum Fate {
+pub(super) enum Fate {
     Durable,
     /// The target has not confirmed it yet.
     Open,
@@ -136,10 +136,10 @@ fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool, patiently: bool) -
     if !job.commit() {
         return Err(End::Cancelled);
     }
-    wait_until_level(teller, job, name, if patiently { LEVEL_AGAIN_WITHIN } else { LEVEL_WITHIN })?;
+    wait_until_level(teller, job, name, patiently)?;
     let control = &teller.control;
     let before = || Ok(job.note(&next(teller).text())?);
-    let sequence = match teller.runtime.block_on(control.bookmark_after(name, at_rest, None, before)) {
+    let sequence = match teller.runtime.block_on(control.bookmark_after(name, at_rest, before)) {
         Ok(sequence) => sequence,
         // The hooks were ended because the agent stops; the next start looks what came of it.
         Err(_) if job.is_stopping() => return Err(End::Stopped),
@@ -158,11 +158,11 @@ fn set(teller: &Teller, job: &Job, name: &str, at_rest: bool, patiently: bool) -
 }
 
 /// After a start the agent first compares what is uncertain.
-fn wait_until_level(teller: &Teller, job: &Job, name: &str, longest: Duration) -> Result<(), End> {
+pub(super) fn wait_until_level(teller: &Teller, job: &Job, name: &str, patiently: bool) -> Result<(), End> {
+    let longest = if patiently { LEVEL_AGAIN_WITHIN } else { LEVEL_WITHIN };
     let begun = Instant::now();
     while begun.elapsed() < longest {
-        let standing = teller.control.tracker.standing();
-        if standing.logging && standing.pending.is_none() && standing.dirty == 0 {
+        if teller.control.tracker.standing().is_level() {
             return Ok(());
         }
         if job.is_stopping() {
@@ -178,7 +178,7 @@ fn wait_until_level(teller: &Teller, job: &Job, name: &str, longest: Duration) -
     )))
 }
 
-fn wait_until_durable(teller: &Teller, job: &Job, sequence: u64) -> Result<Fate, End> {
+pub(super) fn wait_until_durable(teller: &Teller, job: &Job, sequence: u64) -> Result<Fate, End> {
     let tracker = &teller.control.tracker;
     let (begun, stream) = (Instant::now(), tracker.standing().stream);
     while begun.elapsed() < PATIENCE {

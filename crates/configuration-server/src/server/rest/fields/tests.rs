@@ -53,7 +53,7 @@ fn a_query_is_read_strictly() {
     for query in ["limit=0", "limit=1001", "limit=+5", "limit=", "limit=1.0", "offset=-1"] {
         assert!(Parameters::of(query).unwrap().page().is_err(), "{query}");
     }
-    let host = |text: &str| Parameters::of(text).unwrap().host("host");
+    let host = |text: &str| Parameters::of(text).unwrap().host_or_job("host", "host");
     assert!(host("host=0123456789abcdef0123456789abcdef").unwrap().is_some());
     assert!(host("host=0123456789ABCDEF0123456789abcdef").is_err() && host("host=1").is_err());
 }

@@ -7,9 +7,9 @@ use crate::store::hosts::Known;
 use crate::store::samples::SLOT;
 use crate::store::testing::{NOW, described, heartbeat, item, register};
 use crate::store::{items, reports};
-use control_api::ItemState;
 use control_api::agent::HostDisk;
 use control_api::registration::HostKind;
+use control_api::{Bookmark, ItemState, Point};
 use serde_json::{Value, json};
 
 /// Two master targets, the first of which tells of two items, and a source agent that never told anything.
@@ -55,6 +55,7 @@ async fn everything_is_listed_with_whose_it_is() {
     assert_eq!(states, [&json!("connected"), &json!("not-connected"), &json!("new")]);
     let agents = rea.get("/api/v1/hosts?kind=source-agent&state=new&text=WEB").await;
     assert_eq!((&agents["total"], &agents["entries"][0]["id"]), (&json!(1), &json!(hosts[2].id)));
+    assert_eq!(rea.get("/api/v1/hosts?kind=process-server").await["total"], 0);
     let host = rea.get(&format!("/api/v1/hosts/{}", hosts[0].id)).await;
     assert_eq!((&host["name"], host["disks"].as_array().unwrap().len()), (&json!("mt01"), 2));
     let disks = rea.get(&format!("/api/v1/disks?host={}&limit=1", hosts[1].id)).await;
@@ -74,6 +75,7 @@ async fn everything_is_listed_with_whose_it_is() {
     assert_eq!(rea.get(&format!("/api/v1/items/{}/points", item["id"])).await["total"], 0);
     let overview = rea.get("/api/v1/overview").await;
     assert_eq!(overview["master_targets"], json!({"connected": 1, "not_connected": 1, "new": 0}));
+    assert_eq!(overview["process_servers"], json!({"connected": 0, "not_connected": 0, "new": 0}));
     assert_eq!(overview["items"]["states"], json!({"protected": 3}));
     assert_eq!(overview["items"]["worst_rpo"][0]["rpo_seconds"], 5);
     for path in
@@ -114,10 +116,7 @@ async fn an_item_gets_a_policy_and_a_group() {
     }
     assert_eq!(oli.send("PATCH", &path, Some(json!({"group": null}))).await.1["group"], Value::Null);
     let changes = audited(&client).await;
-    assert_eq!(
-        changes[1],
-        format!("item changed: by oli: web01: policy {}, group {}", gold["id"], shop["id"])
-    );
+    assert_eq!(changes[1], "item changed: by oli: web01: policy Gold, group Shop");
 }
 
 #[tokio::test]
@@ -178,4 +177,68 @@ async fn a_revoked_host_is_found_only_in_the_list() {
     assert_eq!(ann.get("/api/v1/events").await["entries"][0]["kind"], "revoked");
     let changes = audited(&client).await;
     assert_eq!(changes[0], format!("revoked: by ann: master target {}", hosts[0].id));
+}
+
+#[tokio::test]
+async fn a_group_tells_the_points_that_its_items_share() {
+    let client = Client::new();
+    furnish(&client).await;
+    let ann = Person::new(&client, "ann", Role::Administrator).await;
+    let shop = ann.send("POST", "/api/v1/groups", Some(json!({"name": "Shop"}))).await.1;
+    let points = format!("/api/v1/groups/{}/points", shop["id"]);
+    assert_eq!(ann.get(&points).await, json!({"total": 0, "entries": []}));
+    let filled = client.shared.store.with(|store| {
+        for (name, bookmarks) in [("db01", &["a-1", "b-2"][..]), ("web01", &["b-2", "a-1", "c-3"])] {
+            let point = |(number, name): (usize, &&str)| Point {
+                number: number as u64,
+                source_time: NOW,
+                receive_time: NOW + name.len() as u64 + u64::from(name.starts_with('b')),
+                bookmark: Some(Bookmark {
+                    name: (*name).to_owned(),
+                    application_consistent: true,
+                    group: Some("Shop".into()),
+                }),
+                tested: None,
+                journal_bytes: 0,
+            };
+            let mut told = item(name, ItemState::Protected);
+            told.points = Some(bookmarks.iter().enumerate().map(point).collect());
+            items::put(store, 1, &told, NOW, NOW)?;
+        }
+        Ok(())
+    });
+    filled.await.unwrap();
+    for name in ["db01", "web01"] {
+        let path = format!("/api/v1/items/{}", item_of(&ann, name).await["id"]);
+        assert_eq!(ann.send("PATCH", &path, Some(json!({"group": shop["id"]}))).await.0, 200);
+    }
+    let shared = ann.get(&points).await;
+    assert_eq!(shared["total"], 2, "{shared}");
+    assert_eq!(
+        shared["entries"][0],
+        json!({"name": "b-2", "application_consistent": true, "source_time": NOW, "receive_time": NOW + 4})
+    );
+    assert_eq!(ann.get(&format!("{points}?limit=1&offset=1")).await["entries"][0]["name"], "a-1");
+    assert_eq!(ann.refused("GET", "/api/v1/groups/99/points", None).await.0, 404);
+    let order = |body: Value| ann.send("POST", "/api/v1/workflows", Some(body));
+    let failover =
+        |bookmark: &str| json!({"workflow": "group-failover", "group": shop["id"], "bookmark": bookmark});
+    for (body, status) in [
+        (failover("c-3"), 409),
+        (failover(""), 400),
+        (json!({"workflow": "group-commit", "group": shop["id"], "bookmark": "a-1"}), 400),
+        (json!({"workflow": "group-commit", "group": 99}), 404),
+        (json!({"workflow": "group-commit", "item": shop["id"]}), 400),
+        (failover("a-1"), 201),
+        (failover("a-1"), 409),
+    ] {
+        assert_eq!(order(body.clone()).await.0, status, "{body}");
+    }
+    let jobs = ann.get("/api/v1/jobs?open=true").await;
+    let kinds: Vec<&Value> = jobs["entries"].as_array().unwrap().iter().map(|job| &job["job"]).collect();
+    assert_eq!(kinds.len(), 3);
+    assert_eq!(
+        kinds[2],
+        &json!({"workflow": "group-failover", "group": shop["id"], "group_name": "Shop", "bookmark": "a-1"})
+    );
 }

@@ -4,14 +4,15 @@ use std::io::{Read, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-pub(crate) struct NbdClient {
+/// A client of one export, over a Unix socket; one request after the other.
+pub struct NbdClient {
     socket: UnixStream,
     requests: u64,
 }
 
 impl NbdClient {
     /// Opens an export by the oldest handshake there is.
-    pub(crate) fn connect(path: &Path, export: &str) -> Result<NbdClient> {
+    pub fn connect(path: &Path, export: &str) -> Result<NbdClient> {
         let mut socket = UnixStream::connect(path)?;
         socket.read_exact(&mut [0; 18])?;
         socket.write_all(&3u32.to_be_bytes())?;
@@ -22,15 +23,27 @@ impl NbdClient {
         Ok(NbdClient { socket, requests: 0 })
     }
 
-    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+    /// Writes; an error that the server answers with is a panic.
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         self.request(1, offset, data.len() as u32, data)
     }
 
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    /// The error that a write is answered with, 0 for none.
+    pub fn write_error(&mut self, offset: u64, data: &[u8]) -> Result<u32> {
+        self.answer(1, offset, data.len() as u32, data)
+    }
+
+    /// Has everything made durable.
+    pub fn flush(&mut self) -> Result<()> {
         self.request(3, 0, 0, &[])
     }
 
     fn request(&mut self, command: u16, offset: u64, length: u32, data: &[u8]) -> Result<()> {
+        assert_eq!(self.answer(command, offset, length, data)?, 0, "the server answers with an error");
+        Ok(())
+    }
+
+    fn answer(&mut self, command: u16, offset: u64, length: u32, data: &[u8]) -> Result<u32> {
         self.requests += 1;
         let mut request = 0x2560_9513u32.to_be_bytes().to_vec();
         request.extend(0u16.to_be_bytes());
@@ -42,7 +55,6 @@ impl NbdClient {
         self.socket.write_all(&request)?;
         let mut reply = [0; 16];
         self.socket.read_exact(&mut reply)?;
-        assert_eq!(&reply[4..8], &[0; 4], "the server answers with an error");
-        Ok(())
+        Ok(u32::from_be_bytes([reply[4], reply[5], reply[6], reply[7]]))
     }
 }
