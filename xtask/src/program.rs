@@ -1,15 +1,16 @@
 //! The programs that show and measure the product: built in release form with the product, then run.
 
 use crate::command::{cargo, run as run_command, shown, target};
+use crate::test;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs the demo, as the tests built it, with the programs in the folder `programs`.
+/// Runs the demo, as it is built with the tests, with the programs in the folder `programs`.
 pub(crate) fn demo_of(programs: &Path) -> Result<()> {
-    run_command(&mut cargo(&["build", "--workspace", "--locked", "--bins"]))?;
+    test::build()?;
     run_command(Command::new(target().join("debug/demo")).arg("--programs").arg(programs))
 }
 

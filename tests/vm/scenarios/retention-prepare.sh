@@ -46,6 +46,8 @@ case $BOOT in
         check "the entry is this one" grep -qxF "$(fstab_line $id)" /etc/fstab
         check "over both paths" works_over $id 2
         expect_eq "its label" mt-retention "$(blkid -s LABEL -o value /dev/mapper/$id)"
+        on_errors() { tune2fs -l /dev/mapper/$id | sed -n 's/^Errors behavior: *//p'; }
+        expect_eq "an error stops it, whoever mounts it" "Remount read-only" "$(on_errors)"
         check "the rest of fstab is as it was" fstab_is_whole
         check "and a copy of it is kept" cmp $FSTAB_BEFORE /etc/fstab.before-master-target*
         before=$(standing)

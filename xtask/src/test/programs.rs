@@ -1,0 +1,66 @@
+//! The test programs, as cargo built them.
+
+use crate::command::{cargo, shown, target};
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A program that runs tests.
+pub(crate) struct Program {
+    /// Its package, and its source in there.
+    pub(super) name: String,
+    pub(super) command: Command,
+}
+
+/// A message of cargo's about something that it has built:
+/// <https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    target: Target,
+    profile: Profile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    src_path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Where the product's programs lie, which are built with the tests.
+pub(super) fn folder() -> PathBuf {
+    target().join("debug")
+}
+
+/// Builds all tests, and the programs that they run.
+pub(crate) fn build() -> Result<Vec<Program>> {
+    let words = ["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"];
+    let mut command = cargo(&words);
+    let built = command.stderr(Stdio::inherit()).output();
+    let built = built.with_context(|| format!("cannot start {}", shown(&command)))?;
+    ensure!(built.status.success(), "{} failed ({})", shown(&command), built.status);
+    let messages = String::from_utf8(built.stdout).context("cargo's messages are no text")?;
+    messages.lines().filter_map(|line| program(line).transpose()).collect()
+}
+
+/// The test program that a message tells of, if it tells of one.
+fn program(message: &str) -> Result<Option<Program>> {
+    let message: serde_json::Value = serde_json::from_str(message).context("a message of cargo's")?;
+    if message["reason"] != "compiler-artifact" {
+        return Ok(None);
+    }
+    let artifact: Artifact = serde_json::from_value(message).context("a message of cargo's")?;
+    let (true, Some(executable)) = (artifact.profile.test, artifact.executable) else { return Ok(None) };
+    let folder = artifact.manifest_path.parent().context("a manifest lies in a folder")?;
+    let package = folder.file_name().unwrap_or_default();
+    let source = artifact.target.src_path.strip_prefix(folder).unwrap_or(Path::new("?"));
+    let mut command = Command::new(executable);
+    command.current_dir(folder);
+    Ok(Some(Program { name: format!("{} {}", package.display(), source.display()), command }))
+}
