@@ -1,6 +1,6 @@
 //! Running all tests, and summing them up.
 //!
-//! Everything is built once, and then the test programs run, as many at a time as there are processors: most of them wait
+//! Everything is built once, and then the test programs run, one more at a time than there are processors: most of them wait
 //! more than they compute. What a program prints is shown when it has ended, so that it stays together.
 
 mod programs;
@@ -87,7 +87,7 @@ fn run_all(programs: Vec<Program>, no_skips: bool) -> Result<Ran> {
             }
         }
     };
-    let lanes = std::thread::available_parallelism().map_or(1, usize::from);
+    let lanes = std::thread::available_parallelism().map_or(1, usize::from) + 1;
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().expect("it does not panic"))
