@@ -28,7 +28,11 @@ const PROGRAMS: &str = "MASTER_TARGET_PROGRAMS";
 const RUNS: (&str, &str) = ("SIMULATION_RUNS", "100000");
 
 /// These take longest, and the last one to end should not be one that began last.
-const FIRST: [&str; 2] = ["replication-receiver tests/simulation.rs", "simulation tests/worlds.rs"];
+const FIRST: [&str; 3] = [
+    "replication-receiver tests/simulation.rs",
+    "simulation tests/worlds.rs",
+    "configuration-server tests/suite/main.rs",
+];
 
 /// Runs all tests. With `no_skips` a test that was skipped or ignored is a failure.
 pub(crate) fn run(no_skips: bool) -> Result<()> {
