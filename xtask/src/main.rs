@@ -68,7 +68,7 @@ enum Task {
     Layers,
     /// Checks the dependencies against deny.toml: licences, bans, sources, advisories.
     Deny {
-        /// Fail when the database of advisories cannot be fetched, instead of using the copy among the sources.
+        /// Fail when the database of advisories cannot be fetched, instead of saying so and checking the rest.
         #[arg(long)]
         advisories: bool,
     },
