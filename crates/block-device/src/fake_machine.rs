@@ -3,7 +3,6 @@
 
 use crate::system::System;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 const DMSETUP: &str = include_str!("fake_machine/dmsetup");
@@ -23,9 +22,8 @@ impl FakeMachine {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
         for (name, script) in [("dmsetup", DMSETUP), ("multipath", MULTIPATH), ("multipathd", MULTIPATHD)] {
-            let program = machine.path("sbin").join(name);
-            fs::write(&program, script.replace("@ROOT@", machine.root.path().to_str().unwrap())).unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let script = script.replace("@ROOT@", machine.root.path().to_str().unwrap());
+            testkit::program(&machine.path("sbin").join(name), &script);
         }
         machine.write("proc/self/mountinfo", "");
         machine.fuel(u32::MAX);

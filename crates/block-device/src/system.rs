@@ -261,16 +261,13 @@ fn wait(mut child: Child, longest: Duration) -> io::Result<Option<ExitStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A machine with one program, a shell script.
     fn with_program(name: &str, script: &str) -> (tempfile::TempDir, System) {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("sbin");
         fs::create_dir_all(&folder).unwrap();
-        let program = folder.join(name);
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        testkit::program(&folder.join(name), &format!("#!/bin/sh\n{script}\n"));
         let system = System::at(root.path());
         (root, system)
     }

@@ -89,7 +89,6 @@ mod tests {
     use super::*;
     use disk::Class;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     const OURS: &str = "01234567-89ab-cdef-0123-456789abcdef";
@@ -130,8 +129,7 @@ mod tests {
                 "#!/bin/sh\nROOT={root}\nLINE='30 22 253:0 / /mnt rw - ext4 {DEVICE} rw'\n\
                  echo \"{name} $*\" >>$ROOT/log\n{script}\n"
             );
-            fs::write(&program, text).unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            testkit::program(&program, &text);
         }
 
         fn system(&self) -> System {

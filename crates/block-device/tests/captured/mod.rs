@@ -4,7 +4,7 @@
 
 use block_device::{Inventory, ScsiId, System};
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -116,9 +116,9 @@ impl Machine {
     }
 
     pub(crate) fn program(&self, name: &str, script: &str) {
-        let path = format!("sbin/{name}");
-        self.write(&path, format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(self.path(&path), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.path("sbin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        testkit::program(&path, &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// A SCSI disk below a PCI function of its host adapter.

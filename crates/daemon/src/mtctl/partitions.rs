@@ -133,7 +133,6 @@ mod tests {
     use block_device::inventory::{Controller, DeviceNumber, DiskPath, Role};
     use disk::Bytes;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     const ID: &str = "36000c29a0123456789abcdef01234567";
     const SIZE: usize = 4 << 20;
@@ -170,8 +169,8 @@ mod tests {
         write("sys/block/dm-3/dm/uuid", format!("part1-mt-{ID}\n").as_bytes());
         write("sys/block/dm-3/slaves/sdb", b"");
         let script = format!("#!/bin/sh\nrm -r {}/sys/block/dm-3\n", root.path().display());
-        write("sbin/dmsetup", script.as_bytes());
-        fs::set_permissions(root.path().join("sbin/dmsetup"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(root.path().join("sbin")).unwrap();
+        testkit::program(&root.path().join("sbin/dmsetup"), &script);
         let system = System::at(root.path());
         (root, system, Inventory { disks: vec![disk()] })
     }

@@ -164,9 +164,9 @@ impl TestMachine {
     }
 
     pub(super) fn program(&self, name: &str, script: &str) {
-        let path = format!("/sbin/{name}");
-        self.write(&path, &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(self.path(&path), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.path("/sbin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        testkit::program(&path, &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// A program that only writes down how it was called, in `/calls`.

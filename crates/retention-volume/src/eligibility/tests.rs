@@ -3,7 +3,6 @@
 use super::*;
 use block_device::inventory::{Controller, DeviceNumber, DiskPath, MultipathMap, Partition};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 const ID: &str = "36000c29a0123456789abcdef01234567";
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
@@ -229,8 +228,8 @@ impl Machine {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let path = format!("sbin/{name}");
-        self.write(&path, &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(self.0.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.0.path().join("sbin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        testkit::program(&path, &format!("#!/bin/sh\n{script}\n"));
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     use block_device::System;
     use retention_volume::prepare::{Request, plan as look};
     use std::fs;
-    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     const ID: &str = "36000c29f0000000000000000000000a1";
@@ -123,9 +123,8 @@ mod tests {
         write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         write("proc/swaps", "Filename Type Size Used Priority\n");
         write("etc/fstab", "# the system\n/dev/sda1\t/\text4\tdefaults\t0 1\n");
-        write("sbin/blkid", "#!/bin/sh\nexit 2\n");
-        let blkid = root.path().join("sbin/blkid");
-        fs::set_permissions(blkid, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(root.path().join("sbin")).unwrap();
+        testkit::program(&root.path().join("sbin/blkid"), "#!/bin/sh\nexit 2\n");
         fs::create_dir(root.path().join("dev")).unwrap();
         fs::File::create(root.path().join("dev/sdb")).unwrap().set_len(SIZE).unwrap();
         root

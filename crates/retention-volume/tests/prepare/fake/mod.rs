@@ -9,7 +9,7 @@ use retention_volume::prepare::{self, Plan, Progress, Request};
 use retention_volume::{Error, Result, RetentionVolume};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -95,8 +95,9 @@ impl Machine {
     }
 
     pub(crate) fn program(&self, path: &str, script: &str) {
-        self.write(path, script.replace("@ROOT@", self.root.to_str().unwrap()));
-        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
+        let program = self.path(path);
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        testkit::program(&program, &script.replace("@ROOT@", self.root.to_str().unwrap()));
     }
 
     pub(crate) fn disk(&self, name: &str, minor: u32, id: &str) {
