@@ -13,8 +13,7 @@ use std::process::Command;
 const LATER: &str = r#"
 set -e
 sed -i '/^\[workspace.package\]/,/^$/ s/^version = .*/version = "99.0.0"/' Cargo.toml
-sed -i 's/^\[profile.release\]$/&\nopt-level = 1/' Cargo.toml
-printf '[profile.release.package."*"]\nopt-level = 3\n' >>Cargo.toml
+for crate in crates/*; do printf '[profile.release.package.%s]\nopt-level = 1\n' "${crate#*/}" >>Cargo.toml; done
 sed -i 's/; 1\] = \[number\];/; 2] = [number, later];/' crates/daemon/src/state_format.rs
 printf 'fn later(folder: &Path) -> io::Result<()> { fs::write(folder.join("later"), "moved\\n") }\n' \
     >>crates/daemon/src/state_format.rs
