@@ -1,20 +1,9 @@
 #!/usr/bin/env bash
-# The guest's side of a run: asks what to do, installs the product, runs the scenario, collects the logs.
+# The guest's side of a run: asks what to do, runs the scenario, collects the logs.
 set -u
 export LAB=/run/lab
 in=$LAB/in
 out=$LAB/out
-
-# The packages, unless the scenario does that itself. Its services are the scenario's to start.
-install_product() {
-    touch /root/first-boot
-    ! grep -q '^# packages: none' "$in/scenarios/$SCENARIO.sh" || return 0
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-    chmod 755 /usr/sbin/policy-rc.d
-    dpkg --force-unsafe-io --install "$in"/packages/*.deb >"$out/install.log" 2>&1 || return 1
-    rm /usr/sbin/policy-rc.d
-    systemctl disable --quiet master-target master-target-configserver mt-process-server
-}
 
 run_scenario() {
     echo "== boot $BOOT, $(cut -d ' ' -f 1 /proc/uptime) s after power-on"
@@ -47,7 +36,7 @@ printf '\nhello\n' >&9
 read -r -t 60 mode BOOT seconds SCENARIO <&9 || exit 1
 export BOOT SCENARIO
 
-[ "$BOOT" -ne 1 ] || install_product || cat "$out/install.log" >>"$out/script.log"
+[ "$BOOT" -ne 1 ] || touch /root/first-boot
 case $mode in
     shell) shell ;;
     *) run_scenario "$seconds" >>"$out/script.log" 2>&1 ;;

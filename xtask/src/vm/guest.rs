@@ -32,8 +32,10 @@ const EXCLUDED: [&str; 10] = [
 const MKFS: [&str; 9] =
     ["-q", "-F", "-L", "mt-root", "-N", "200000", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d"];
 const ROOT_SIZE: u64 = 120 << 30;
+/// The root file system.
+pub(super) const ROOT: &str = "base.img";
 /// Of the finished image.
-const FILES: [&str; 3] = ["base.img", "vmlinux", "initrd"];
+const FILES: [&str; 3] = [ROOT, "vmlinux", "initrd"];
 
 /// The folder with the image; builds it when it is not there.
 pub(super) fn image(cache: &Path) -> Result<PathBuf> {
@@ -59,7 +61,7 @@ fn build(recipe: &Path, folder: &Path) -> Result<()> {
     let boot = root.join("boot");
     kernel::unpack(&only_file(&boot, "vmlinuz-")?, &folder.join("vmlinux"))?;
     fs::copy(only_file(&boot, "initrd.img-")?, folder.join("initrd")).context("cannot copy the initrd")?;
-    let image = folder.join("base.img");
+    let image = folder.join(ROOT);
     let file = File::create(&image).context("cannot create base.img")?;
     file.set_len(ROOT_SIZE).context("cannot make base.img large")?;
     run_command(Command::new("mkfs.ext4").args(MKFS).arg(&root).arg(&image))?;

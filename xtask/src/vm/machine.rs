@@ -23,6 +23,8 @@ pub(super) type Attached = BTreeSet<String>;
 pub(super) struct Files {
     /// Where the guest's image is cached.
     pub(super) image: PathBuf,
+    /// What its root disk begins as.
+    pub(super) root: PathBuf,
     /// What the guest may read.
     pub(super) payload: PathBuf,
     /// What the run leaves behind; the guest writes there.

@@ -2,13 +2,14 @@
 //!
 //! Disks that appear and vanish, two paths to one disk, udev, multipathd and LVM that reach for whatever comes: these
 //! exist only in a whole system. So each scenario gets one, booted from a throw-away layer over an image that is built
-//! once (`guest`), with the packages as they are delivered (`payload`). What the scenario's script needs is declared in
+//! once (`guest`), with the packages as they are delivered (`payload`, `installed`). What the scenario's script needs is declared in
 //! its header (`scenario`), which decides the machine (`machine`). While the script runs in the guest, it can ask the
 //! world outside to change its disks or to cut its power (`protocol`, `host`). `run` is one such run, and `report` what
 //! is said of it. How to write a scenario is told in `tests/vm/README.md`.
 
 mod guest;
 mod host;
+mod installed;
 mod kernel;
 mod lines;
 mod machine;
@@ -54,6 +55,8 @@ struct Laboratory {
     cache: PathBuf,
     image: PathBuf,
     payload: PathBuf,
+    /// The image with the packages.
+    installed: PathBuf,
     keep: bool,
 }
 
@@ -76,12 +79,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cache = target().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
     let _lock = lock(&cache)?;
-    let laboratory = Laboratory {
-        image: guest::image(&cache)?,
-        payload: payload::payload(&cache, &target())?,
-        keep: options.keep,
-        cache,
-    };
+    let image = guest::image(&cache)?;
+    let payload = payload::payload(&cache, &target())?;
+    let installed = installed::image(&image.join(guest::ROOT), &payload.join(payload::PACKAGES), &cache)?;
+    let laboratory = Laboratory { image, payload, installed, keep: options.keep, cache };
     if options.shell {
         let [scenario] = scenarios.as_slice() else { bail!("--shell needs the name of one scenario") };
         return laboratory.shell(scenario);
@@ -173,8 +174,10 @@ impl Laboratory {
 
     fn files(&self, scenario: &Scenario) -> Files {
         let sockets = format!("mt-vm-{}-{}", std::process::id(), scenario.name);
+        let root = if scenario.packages { self.installed.clone() } else { self.image.join(guest::ROOT) };
         Files {
             image: self.image.clone(),
+            root,
             payload: self.payload.clone(),
             results: self.cache.join("runs").join(&scenario.name),
             disks: self.cache.join("disks").join(&scenario.name),

@@ -19,6 +19,9 @@ printf 'fn later(folder: &Path) -> io::Result<()> { fs::write(folder.join("later
     >>crates/daemon/src/state_format.rs
 "#;
 
+/// The folder of the packages in it.
+pub(super) const PACKAGES: &str = "packages";
+
 /// Builds the packages and lays everything out in the folder that the guest sees.
 pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
     let archives = deb::build(&workspace(), target, &deb::folder())?;
@@ -26,7 +29,7 @@ pub(super) fn payload(cache: &Path, target: &Path) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot remove the last payload")?;
     }
-    copy_files(&archives, &folder.join("packages"))?;
+    copy_files(&archives, &folder.join(PACKAGES))?;
     copy_files(&later(cache, target)?, &folder.join("later"))?;
     let tests = workspace().join("tests/vm");
     copy_files(&files(&tests, &["sh", "py"])?, &folder)?;

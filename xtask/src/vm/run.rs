@@ -87,9 +87,8 @@ pub(super) fn prepare(scenario: &Scenario, files: &Files) -> Result<()> {
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    let base = files.image.join("base.img");
     let mut create = Command::new("qemu-img");
-    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(files.root_disk());
+    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&files.root).arg(files.root_disk());
     output(&mut create)?;
     for disk in &scenario.machine.disks {
         let file = files.disk(&disk.name);

@@ -21,6 +21,8 @@ pub(super) struct Scenario {
     pub(super) name: String,
     pub(super) about: String,
     pub(super) machine: Machine,
+    /// Whether the packages are installed before.
+    pub(super) packages: bool,
     /// How often the guest boots in a run; the script runs once after each.
     pub(super) boots: u32,
     /// How long the script may take, each time that it runs.
@@ -99,6 +101,7 @@ fn parse(name: &str, text: &str) -> Result<Scenario, (usize, anyhow::Error)> {
             controller: Controller::Pvscsi,
             disks: Vec::new(),
         },
+        packages: true,
         boots: 1,
         limit: Duration::from_secs(300),
     };
@@ -142,8 +145,8 @@ fn set(scenario: &mut Scenario, key: &str, value: &str) -> Result<()> {
         "smbios" => machine.face = face(value)?,
         "boots" => scenario.boots = number(value, 1, MOST_BOOTS.into())? as u32,
         "timeout" => scenario.limit = Duration::from_secs(number(value, 10, 3600)?),
-        // The guest looks itself; see start.sh.
-        "packages" => ensure!(value == "none", "packages can only be none, not {value}"),
+        "packages" if value == "none" => scenario.packages = false,
+        "packages" => bail!("packages can only be none, not {value}"),
         _ => bail!(
             "unknown key {key}; there are about, disk, controller, smp, memory, smbios, boots, packages and timeout"
         ),
