@@ -1,6 +1,6 @@
 //! Installing what this machine lacks.
 
-use crate::command::{find_program, output, run as run_command, target};
+use crate::command::{find_program, is_root, run as run_command, target};
 use crate::{deny, python};
 use anyhow::{Result, bail};
 use std::io::IsTerminal;
@@ -123,12 +123,11 @@ fn advice(packages: &[&str]) -> String {
 /// The words before a command that make it run as root; `None` where there is no way.
 fn privilege() -> Option<&'static [&'static str]> {
     find_program("apt-get")?;
-    let user = output(Command::new("id").arg("-u")).ok()?;
-    match (user.trim(), find_program("sudo")) {
-        ("0", _) => Some(&[]),
-        (_, Some(_)) if std::io::stdin().is_terminal() => Some(&["sudo"]),
-        (_, Some(_)) => Some(&["sudo", "--non-interactive"]),
-        (_, None) => None,
+    match (is_root().ok()?, find_program("sudo")) {
+        (true, _) => Some(&[]),
+        (false, Some(_)) if std::io::stdin().is_terminal() => Some(&["sudo"]),
+        (false, Some(_)) => Some(&["sudo", "--non-interactive"]),
+        (false, None) => None,
     }
 }
 

@@ -34,17 +34,25 @@ const FIRST: [&str; 3] = [
     "configuration-server tests/suite/main.rs",
 ];
 
+/// It measures how quick answers are, on a machine that does nothing else.
+const ALONE: &str = "fleet tests/scale.rs";
+
 /// Runs all tests. With `no_skips` a test that was skipped or ignored is a failure.
 pub(crate) fn run(no_skips: bool) -> Result<()> {
     let begun = Instant::now();
     let mut programs = programs::build()?;
-    for name in FIRST {
+    for name in FIRST.into_iter().chain([ALONE]) {
         ensure!(programs.iter().any(|program| program.name == name), "there is no test program {name}");
     }
     programs
         .sort_by_key(|program| FIRST.iter().position(|name| *name == program.name).unwrap_or(FIRST.len()));
     programs.push(Program { name: "documents' examples".to_owned(), command: examples() });
-    let ran = run_all(programs, no_skips)?;
+    let (alone, together) = programs.into_iter().partition(|program| program.name == ALONE);
+    let ran = Mutex::new(Ran::default());
+    let lanes = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    run_all(together, lanes, no_skips, &ran)?;
+    run_all(alone, 1, no_skips, &ran)?;
+    let ran = ran.into_inner().unwrap_or_else(PoisonError::into_inner);
     print!("{}", ran.summary.text(begun.elapsed()));
     ensure!(ran.failed.is_empty(), "these test programs failed: {}", ran.failed.join(", "));
     if no_skips && (ran.summary.ignored > 0 || !ran.summary.skipped.is_empty()) {
@@ -65,10 +73,10 @@ struct Ran {
     failed: Vec<String>,
 }
 
-fn run_all(programs: Vec<Program>, no_skips: bool) -> Result<Ran> {
+/// Runs programs, so many at a time.
+fn run_all(programs: Vec<Program>, lanes: usize, no_skips: bool, ran: &Mutex<Ran>) -> Result<()> {
     let folder = programs::folder();
     let waiting = Mutex::new(VecDeque::from(programs));
-    let ran = Mutex::new(Ran::default());
     let lane = || -> Result<()> {
         loop {
             // In a statement of its own: the lock is not held while the program runs.
@@ -91,12 +99,10 @@ fn run_all(programs: Vec<Program>, no_skips: bool) -> Result<Ran> {
             }
         }
     };
-    let lanes = std::thread::available_parallelism().map_or(1, usize::from) + 1;
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().expect("it does not panic"))
-    })?;
-    Ok(ran.into_inner().unwrap_or_else(PoisonError::into_inner))
+    })
 }
 
 /// What a program prints, and whether it succeeded.

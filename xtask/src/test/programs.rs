@@ -1,6 +1,6 @@
 //! The test programs, as cargo built them.
 
-use crate::command::{cargo, shown, target};
+use crate::command::{cargo, is_root, shown, target};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -46,11 +46,23 @@ pub(crate) fn build() -> Result<Vec<Program>> {
     let built = built.with_context(|| format!("cannot start {}", shown(&command)))?;
     ensure!(built.status.success(), "{} failed ({})", shown(&command), built.status);
     let messages = String::from_utf8(built.stdout).context("cargo's messages are no text")?;
-    messages.lines().filter_map(|line| program(line).transpose()).collect()
+    let apart = is_root()?;
+    messages.lines().filter_map(|line| program(line, apart).transpose()).collect()
+}
+
+/// Runs a test program. `apart` is with mounts of its own, for which it takes root: mkfs and others look at every mount of the
+/// machine, and fail on one whose file system another test has killed. They go with the program, however it ends.
+fn command(executable: PathBuf, apart: bool) -> Command {
+    if !apart {
+        return Command::new(executable);
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]).arg(executable);
+    command
 }
 
 /// The test program that a message tells of, if it tells of one.
-fn program(message: &str) -> Result<Option<Program>> {
+fn program(message: &str, apart: bool) -> Result<Option<Program>> {
     let message: serde_json::Value = serde_json::from_str(message).context("a message of cargo's")?;
     if message["reason"] != "compiler-artifact" {
         return Ok(None);
@@ -60,7 +72,7 @@ fn program(message: &str) -> Result<Option<Program>> {
     let folder = artifact.manifest_path.parent().context("a manifest lies in a folder")?;
     let package = folder.file_name().unwrap_or_default();
     let source = artifact.target.src_path.strip_prefix(folder).unwrap_or(Path::new("?"));
-    let mut command = Command::new(executable);
+    let mut command = command(executable, apart);
     command.current_dir(folder);
     Ok(Some(Program { name: format!("{} {}", package.display(), source.display()), command }))
 }

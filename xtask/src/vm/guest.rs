@@ -4,7 +4,7 @@
 //! sparse ext4 volume without a partition table, larger than what a master target must have.
 
 use super::kernel;
-use crate::command::{output, run as run_command, workspace};
+use crate::command::{is_root, output, run as run_command, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -54,8 +54,7 @@ pub(super) fn image(cache: &Path) -> Result<PathBuf> {
 }
 
 fn build(recipe: &Path, folder: &Path) -> Result<()> {
-    let user = output(Command::new("id").arg("-u"))?;
-    ensure!(user.trim() == "0", "this needs root, as the files of a system belong to it: run it with sudo");
+    ensure!(is_root()?, "this needs root, as the files of a system belong to it: run it with sudo");
     let root = folder.join("root");
     bootstrap(recipe, &root, &mirror()?)?;
     let boot = root.join("boot");

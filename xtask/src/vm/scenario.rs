@@ -234,10 +234,11 @@ mod tests {
     fn a_header_describes_a_machine() {
         let text = "#!/usr/bin/env bash\n# about: two paths\n# Free text, and a colon: allowed\n# disk: data1 size=64M \
                     wwn=0x6000c29a00000001 paths=2\n# disk: later size=1T sector=4096 attach=later\n# controller: \
-                    lsi\n# smp: 2\n# memory: 2G\n# smbios: qemu\n# boots: 2\n# timeout: 60\n\n# unknown: after it\n";
+                    lsi\n# smp: 2\n# memory: 2G\n# smbios: qemu\n# boots: 2\n# packages: none\n# timeout: 60\n\n# unknown: after it\n";
         let scenario = parse("one", text).unwrap();
         assert_eq!((scenario.name.as_str(), scenario.about.as_str()), ("one", "two paths"));
         assert_eq!((scenario.boots, scenario.limit), (2, Duration::from_secs(60)));
+        assert!(!scenario.packages && parse("one", "# about: x\n").unwrap().packages);
         let machine = scenario.machine;
         assert_eq!((machine.processors, machine.memory_mib), (2, 2048));
         assert_eq!((machine.face, machine.controller), (Face::Qemu, Controller::Lsi));
